@@ -1,0 +1,1 @@
+"""The content: one folder per article of the series."""

@@ -1,0 +1,1 @@
+"""What an article is: found by its folder, read without being imported."""

@@ -1,0 +1,1 @@
+"""Runs and events on disk: append-only, migrated, safe for two processes at once."""

@@ -1,0 +1,1 @@
+"""The three reference systems; they import nothing of the laboratory."""

@@ -1,0 +1,1 @@
+"""What several experiments do: append logs, accounts, keyed tables."""
