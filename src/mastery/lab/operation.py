@@ -1,0 +1,110 @@
+"""What a trial function yields to the engine, and what it gets back."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+Op = Callable[[int], object]
+
+
+class Refused(Exception):
+    """The system answered no, on purpose (full, limited, conflicting): an outcome, not a fault."""
+
+
+class Retry(Exception):
+    """The system asked for the operation to be tried again; the operation gave up after its own tries."""
+
+
+class Unknown(Exception):
+    """Nobody knows whether the operation took effect (a time-out, a lost connection); it stays unknown."""
+
+
+class LevelNotInEffect(Exception):
+    """The arm's level was not in effect; the trial is void."""
+
+
+@dataclass(frozen=True, slots=True)
+class PerWorker:
+    """`make(worker, rng)` is entered once in each loader, after its fork, and gives that loader's operation."""
+
+    make: Callable[[int, Random], AbstractContextManager[Op]]
+
+
+@dataclass(frozen=True, slots=True)
+class Batched:
+    """`op` does `count` operations at once, where one is too short for the clock; no percentiles then."""
+
+    op: Op
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """`op(i)` returns the HistoryEvent it made; the engine writes down invoke and return for the checkers."""
+
+    op: Op | PerWorker
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """Something that measures by itself (time to start, to recover, an exact count); its value comes back."""
+
+    measure: Callable[[], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """Runs `writer(folder, acknowledge, **arguments)` in a place that dies after `after_s`, then recovers the place.
+
+    `writer` is a module-level function (it may have to run under another kernel); `after_s` is a range in seconds from
+    which the seed picks a phase; `place` is the address of the place that dies.
+    """
+
+    writer: Callable[..., None]
+    place: Any
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    after_s: tuple[float, float] = (0.05, 0.25)
+
+
+@dataclass(slots=True)
+class Outcomes:
+    """How many operations ended how."""
+
+    ok: int = 0
+    refused: int = 0
+    retry: int = 0
+    unknown: int = 0
+
+    @property
+    def all(self) -> int:
+        return self.ok + self.refused + self.retry + self.unknown
+
+
+@dataclass(slots=True)
+class Result:
+    """What the engine hands back to the trial function: the figures so far, and the places to add to them."""
+
+    operations: int = 0
+    seconds: float = 0.0
+    outcomes: Outcomes = field(default_factory=Outcomes)
+    history: tuple[Any, ...] = ()
+    # What `Once` returned, or the aftermath of a `Crash`.
+    value: Any = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def record(self, **metrics: float) -> None:
+        """Adds metrics of this trial under the names of the declaration."""
+        for name, figure in metrics.items():
+            self.metrics[name] = float(figure)
+
+    def note(self, **notes: Any) -> None:
+        """Adds plain JSON values that explain the figures (an order tried, an example of an anomaly)."""
+        self.notes.update(notes)
+
+    def in_effect(self, what: str, observed: object, expected: object) -> None:
+        """The manipulation check: voids the trial unless the level was in effect."""
+        if observed != expected:
+            raise LevelNotInEffect(f"{what} was {observed!r}, the arm asks for {expected!r}")
