@@ -1,0 +1,311 @@
+"""Judges one order of one case: which anomalies the sessions' own replies prove, by the versions that they name.
+
+Every row carries the trace of the writes that made it, so each reply tells which version was read and which came before.
+From these follow the order of versions of each row, the edges of Adya's graph (cycles in it are G0, G1c, G-single,
+G2-item and G2), and the four anomalies that are no bare cycle: G1a, G1b, OTV and PMP, and P4 as its own shape.
+Only what committed transactions saw counts. Where the replies leave room, an edge is drawn only if it holds in every reading.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import combinations, pairwise
+
+from mastery.lab.anomalies import Anomaly
+from mastery.lab.history.dependency import Dependency, Edge, find_cycles
+from mastery.lab.history.outcome import Ended, Outcome, Rows, Seen
+from mastery.lab.statements import Between, Changing, Increment, Insert, Read, ReadWhere, Row, Write, WriteId
+
+
+class Verdict(StrEnum):
+    """`unknown`: the replies do not tell; never to be counted as clean."""
+
+    CLEAN = "clean"
+    ANOMALOUS = "anomalous"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one history exhibits, each anomaly with the sentence that proves it."""
+
+    verdict: Verdict
+    anomalies: frozenset[Anomaly] = frozenset()
+    why: tuple[str, ...] = ()
+
+
+def find_anomalies(outcome: Outcome) -> Finding:
+    """The judgement of one history; it looks at nothing but the outcome, and never at which case it came from."""
+    versions = _Versions.of(outcome)
+    if isinstance(versions, str):
+        return Finding(Verdict.UNKNOWN, why=(versions,))
+    proofs: dict[Anomaly, str] = {}
+    for anomaly, sentence in _proofs(versions):
+        proofs.setdefault(anomaly, sentence)
+    ordered = tuple(anomaly for anomaly in Anomaly if anomaly in proofs)
+    verdict = Verdict.ANOMALOUS if ordered else Verdict.CLEAN
+    return Finding(verdict, frozenset(ordered), tuple(proofs[anomaly] for anomaly in ordered))
+
+
+def _proofs(versions: "_Versions") -> Iterator[tuple[Anomaly, str]]:
+    yield from _dirty_reads(versions)
+    yield from _vanished(versions)
+    yield from _moving_predicates(versions)
+    yield from _lost_updates(versions)
+    cycles, _ = find_cycles([*_row_edges(versions), *_predicate_edges(versions)])
+    yield from ((cycle.anomaly, str(cycle)) for cycle in cycles)
+
+
+@dataclass(frozen=True, slots=True)
+class _ItemRead:
+    """A committed transaction saw a version of a row that it had not written itself; `write` None is the first version."""
+
+    reader: int
+    step: int
+    key: str
+    write: WriteId | None
+
+
+@dataclass(frozen=True, slots=True)
+class _PredicateRead:
+    """The rows that a committed transaction's predicate matched, and the keys that it had changed itself before."""
+
+    reader: int
+    step: int
+    where: Between
+    rows: tuple[Row, ...]
+    own: frozenset[str]
+
+
+@dataclass(slots=True)
+class _Versions:
+    """The history by versions. `chains` holds the committed writes of each row, oldest first; place 0 is before them."""
+
+    committed: frozenset[int]
+    born: dict[str, int]
+    values: dict[WriteId, int] = field(default_factory=dict)
+    chains: dict[str, tuple[WriteId, ...]] = field(default_factory=dict)
+    last_writes: set[WriteId] = field(default_factory=set)
+    reads: list[_ItemRead] = field(default_factory=list)
+    predicates: list[_PredicateRead] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, outcome: Outcome) -> "_Versions | str":
+        """The versions, or the sentence that says why they cannot be told."""
+        ends = {session: outcome.ended(session) for session in range(len(outcome.case.sessions))}
+        for session, end in ends.items():
+            if end is Ended.UNKNOWN:
+                return f"Whether T{session + 1} committed is unknown: the answer to its commit never came."
+        if outcome.final is None:
+            return "The rows after the order could not be read, so the order of versions is unknown."
+        versions = cls(frozenset(s for s, end in ends.items() if end is Ended.COMMITTED), {})
+        versions.born = {row.key: row.value for row in outcome.case.rows}
+        problem = versions._chain(outcome)
+        if problem:
+            return problem
+        for seen in outcome.seen:
+            if seen.session in versions.committed:
+                versions._observe(seen, outcome)
+        return versions
+
+    def _chain(self, outcome: Outcome) -> str:
+        assert outcome.final is not None
+        last: dict[tuple[int, str], WriteId] = {}
+        rows = list(outcome.final)
+        for seen in outcome.seen:
+            if not isinstance(seen.reply, Rows):
+                continue
+            rows += seen.reply.rows
+            if isinstance(seen.statement, Changing):
+                for row in seen.reply.rows:
+                    self.values[seen.write] = row.value
+                    last[seen.session, row.key] = seen.write
+        self.last_writes = set(last.values())
+        for row in rows:
+            trace = tuple(write for write in row.trace if write.session in self.committed)
+            known = self.chains.get(row.key, ())
+            longer, shorter = (trace, known) if len(trace) > len(known) else (known, trace)
+            if longer[: len(shorter)] != shorter:
+                return f"Two versions of {row.key} name different pasts, so the order of its versions is unknown."
+            self.chains[row.key] = longer
+        kept = {write for row in outcome.final for write in row.trace}
+        for (session, key), write in last.items():
+            if session in self.committed and write not in kept:
+                return f"The last write of {key} by {_name(session)} committed and is in no row: the order of versions is unknown."
+        return ""
+
+    def _observe(self, seen: Seen, outcome: Outcome) -> None:
+        if not isinstance(seen.reply, Rows):
+            return
+        match seen.statement:
+            case Read(key):
+                found = seen.reply.rows[0].trace if seen.reply.rows else ()
+                self._saw(seen, key, found)
+            case ReadWhere(where):
+                own = frozenset(key for key, chain in self._touched(outcome, seen) if chain)
+                self.predicates.append(_PredicateRead(seen.session, seen.step, where, seen.reply.rows, own))
+                for row in seen.reply.rows:
+                    self._saw(seen, row.key, row.trace)
+            case Increment(key) if seen.reply.rows:
+                self._saw(seen, key, seen.reply.rows[0].trace[:-1])
+            case _:
+                pass
+
+    def _saw(self, seen: Seen, key: str, trace: tuple[WriteId, ...]) -> None:
+        write = trace[-1] if trace else None
+        if write is None or write.session != seen.session:
+            self.reads.append(_ItemRead(seen.session, seen.step, key, write))
+
+    @staticmethod
+    def _touched(outcome: Outcome, until: Seen) -> Iterator[tuple[str, bool]]:
+        """The keys that the session had changed before this statement."""
+        for seen in outcome.seen:
+            if seen.session == until.session and seen.step < until.step and isinstance(seen.statement, Write | Increment | Insert):
+                yield seen.statement.key, isinstance(seen.reply, Rows) and bool(seen.reply.rows)
+
+    def place(self, key: str, write: WriteId | None) -> int | None:
+        """Where a version stands in its chain, 0 for the first; None for a version that no committed transaction left."""
+        if write is None:
+            return 0
+        chain = self.chains.get(key, ())
+        return chain.index(write) + 1 if write in chain else None
+
+    def installed(self, key: str) -> list[tuple[int, int]]:
+        """(place, transaction) of what each committed transaction left of a row: its last write of it."""
+        return [(place, w.session) for place, w in enumerate(self.chains.get(key, ()), start=1) if w in self.last_writes]
+
+    def value_at(self, key: str, place: int) -> int | None:
+        """The value of the version at a place; None before the row was born."""
+        return self.born.get(key) if place == 0 else self.values[self.chains[key][place - 1]]
+
+
+def _name(session: int) -> str:
+    return f"T{session + 1}"
+
+
+def _dirty_reads(versions: _Versions) -> Iterator[tuple[Anomaly, str]]:
+    for read in versions.reads:
+        if read.write is None:
+            continue
+        writer = read.write.session
+        if writer not in versions.committed:
+            yield Anomaly.G1A, f"G1a: {_name(read.reader)} read {read.key} as {_name(writer)} wrote it, which aborted."
+        elif read.write not in versions.last_writes:
+            yield Anomaly.G1B, f"G1b: {_name(read.reader)} read a version of {read.key} that {_name(writer)} replaced itself."
+
+
+def _vanished(versions: _Versions) -> Iterator[tuple[Anomaly, str]]:
+    for first in versions.reads:
+        if first.write is None or first.write.session not in versions.committed:
+            continue
+        writer = first.write.session
+        for later in versions.reads:
+            if later.reader != first.reader or later.step <= first.step:
+                continue
+            read_at = versions.place(later.key, later.write)
+            if read_at is None:
+                continue
+            if any(by == writer and read_at < place for place, by in versions.installed(later.key)):
+                yield (
+                    Anomaly.OTV,
+                    f"OTV: {_name(first.reader)} saw {_name(writer)}'s {first.key}, and afterwards {later.key} from before it.",
+                )
+
+
+def _moving_predicates(versions: _Versions) -> Iterator[tuple[Anomaly, str]]:
+    for first, second in combinations(versions.predicates, 2):
+        overlap = first.where.overlap(second.where)
+        if first.reader != second.reader or overlap is None:
+            continue
+        moved = _matched(versions, first, overlap) ^ _matched(versions, second, overlap)
+        for key in sorted(moved - first.own - second.own):
+            yield (
+                Anomaly.PMP,
+                f"PMP: {key} was in {overlap.low}..{overlap.high} for one of {_name(first.reader)}'s reads and not for the other.",
+            )
+
+
+def _matched(versions: _Versions, read: _PredicateRead, overlap: Between) -> frozenset[str]:
+    """Keys in the overlap; the versions of aborted transactions are no preceders (to read them is G1a)."""
+    return frozenset(
+        row.key
+        for row in read.rows
+        if overlap.matches(row.value) and versions.place(row.key, row.trace[-1] if row.trace else None) is not None
+    )
+
+
+def _lost_updates(versions: _Versions) -> Iterator[tuple[Anomaly, str]]:
+    for read in versions.reads:
+        read_at = versions.place(read.key, read.write)
+        if read_at is None:
+            continue
+        installed = versions.installed(read.key)
+        own = next((place for place, by in installed if by == read.reader), None)
+        # The read must have come before the write that it could have informed.
+        if own is None or versions.chains[read.key][own - 1].step < read.step:
+            continue
+        for place, by in installed:
+            if read_at < place < own and by != read.reader:
+                yield (
+                    Anomaly.P4,
+                    f"P4: {_name(read.reader)} read {read.key}, {_name(by)} wrote it, and {_name(read.reader)} wrote over that.",
+                )
+
+
+def _row_edges(versions: _Versions) -> Iterator[Edge]:
+    for key in versions.chains:
+        installed = versions.installed(key)
+        for (_, before), (_, after) in pairwise(installed):
+            yield Edge(before + 1, after + 1, Dependency.WW, f"{_name(after)} overwrote {key}")
+    for read in versions.reads:
+        read_at = versions.place(read.key, read.write)
+        if read_at is None:
+            continue
+        if read.write is not None:
+            why = f"{_name(read.reader)} read its {read.key}"
+            yield Edge(read.write.session + 1, read.reader + 1, Dependency.WR, why)
+        following = next((by for place, by in versions.installed(read.key) if place > read_at), None)
+        if following is not None:
+            why = f"{_name(following)} overwrote the {read.key} that it read"
+            yield Edge(read.reader + 1, following + 1, Dependency.RW, why)
+
+
+def _predicate_edges(versions: _Versions) -> Iterator[Edge]:
+    for read in versions.predicates:
+        returned = {row.key: row for row in read.rows}
+        for key in versions.chains:
+            if key in read.own:
+                continue
+            if key in returned:
+                trace = returned[key].trace
+                place = versions.place(key, trace[-1] if trace else None)
+                places = [] if place is None else [place]
+            else:
+                places = [place for place in range(len(versions.chains[key]) + 1) if not _matches(versions, read, key, place)]
+            # A row that was not returned may have been read at any version that does not match: only edges common to all count.
+            readings = [frozenset(_edges_of_reading(versions, read, key, place)) for place in places]
+            if readings:
+                yield from frozenset.intersection(*readings)
+
+
+def _matches(versions: _Versions, read: _PredicateRead, key: str, place: int) -> bool:
+    value = versions.value_at(key, place)
+    return value is not None and read.where.matches(value)
+
+
+def _edges_of_reading(versions: _Versions, read: _PredicateRead, key: str, place: int) -> Iterator[Edge]:
+    """Adya's two: the last change of the match up to the version read, and the first change after it."""
+    places = [0, *(at for at, _ in versions.installed(key))]
+    writers = dict(versions.installed(key))
+    span = f"{read.where.low}..{read.where.high}"
+    changes = [
+        after for before, after in pairwise(places) if _matches(versions, read, key, before) != _matches(versions, read, key, after)
+    ]
+    before = [at for at in changes if at <= place]
+    after = [at for at in changes if at > place]
+    if before:
+        why = f"{_name(read.reader)} saw {span} with its change of {key}"
+        yield Edge(writers[before[-1]] + 1, read.reader + 1, Dependency.PREDICATE_WR, why)
+    if after:
+        why = f"{_name(writers[after[0]])} changed by {key} which rows are in the {span} that it read"
+        yield Edge(read.reader + 1, writers[after[0]] + 1, Dependency.PREDICATE_RW, why)

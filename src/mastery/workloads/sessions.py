@@ -1,0 +1,237 @@
+"""Real sessions on a PostgreSQL server for the lab's `explore_order`: one connection each, and one that watches.
+
+The watching connection asks the server who blocks whom (`pg_blocking_pids`), makes the rows and reads them afterwards.
+Statements go out without waiting (libpq's asynchronous calls), so one thread drives all sessions.
+"""
+
+import select
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from mastery.errors import DomainError, NeedsExtra
+from mastery.lab.history.outcome import Refusal, Refused, Reply, Rows
+from mastery.lab.statements import Commit, Row, Statement, WriteId, trace_from_text
+from mastery.workloads.statement_sql import COLUMNS, create_table, refill, to_sql
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+    from psycopg.pq.abc import PGconn, PGresult
+
+# How long a reply is awaited before the server is asked whether the session is blocked. Too short costs questions,
+# too long costs time; neither changes an outcome.
+_PATIENCE_MS = 1
+
+_SETTINGS = (
+    # No order cuts the power, and a flush for each commit would be most of the time.
+    "set synchronous_commit = off",
+    # A statement that the runner has lost sight of ends by itself.
+    "set statement_timeout = '20s'",
+)
+
+
+class Level(StrEnum):
+    """The levels of PostgreSQL that differ."""
+
+    READ_COMMITTED = "read committed"
+    REPEATABLE_READ = "repeatable read"
+    SERIALIZABLE = "serializable"
+
+
+@dataclass(slots=True)
+class _Line:
+    """One connection with its process id at the server."""
+
+    connection: "Connection[tuple[object, ...]]"
+    pid: int
+
+    @property
+    def pgconn(self) -> "PGconn":
+        return self.connection.pgconn
+
+
+class PostgresSession:
+    """One client of the case; see mastery.lab.explore.Session."""
+
+    def __init__(self, stage: "PostgresStage", line: _Line) -> None:
+        self.stage = stage
+        self.line = line
+        self._sent: Statement | None = None
+        self._results: list[PGresult] = []
+
+    def submit(self, statement: Statement, *, write: WriteId, begin: bool) -> None:
+        assert self._sent is None, "one statement at a time"
+        text = to_sql(statement, table=self.stage.table, write=write)
+        if begin:
+            text = f"begin isolation level {self.stage.level}; {text}"
+        self._sent, self._results = statement, []
+        if self._alive():
+            self.line.pgconn.send_query(text.encode())
+            self.line.pgconn.flush()
+
+    def reply(self) -> Reply | None:
+        if self._sent is None:
+            return None
+        if not self._alive() or not self._collect(_PATIENCE_MS):
+            return None if self._alive() else self._lost()
+        reply = _reply_of(self._results, self._sent)
+        self._sent = None
+        return reply
+
+    def blocked_by(self) -> frozenset[int]:
+        return self.stage.blockers(self) if self._sent is not None else frozenset()
+
+    def rollback(self) -> None:
+        if not self._alive():
+            self._sent = None
+            return
+        if self._sent is not None:
+            # Cancel, then drain: nothing that the statement still does may reach into the next order.
+            self.line.connection.cancel_safe()
+            while self._alive() and not self._collect(1_000):
+                pass
+            self._sent = None
+        if self._alive() and self.line.pgconn.transaction_status != 0:
+            self.line.pgconn.exec_(b"rollback")
+
+    def _alive(self) -> bool:
+        return self.line.pgconn.status == 0
+
+    def _lost(self) -> Reply:
+        self._sent = None
+        return Refused(Refusal.LOST, self.line.pgconn.error_message.decode(errors="replace").strip())
+
+    def _collect(self, patience_ms: int) -> bool:
+        """Takes what has come; True once the whole reply is here. `begin; update` answers in two parts."""
+        from psycopg import OperationalError
+
+        pgconn = self.line.pgconn
+        try:
+            while True:
+                while not pgconn.is_busy():
+                    result = pgconn.get_result()
+                    if result is None:
+                        return True
+                    self._results.append(result)
+                poll = select.poll()
+                poll.register(pgconn.socket, select.POLLIN)
+                if not poll.poll(patience_ms):
+                    return False
+                pgconn.consume_input()
+        except OperationalError:
+            return False
+
+
+class PostgresStage:
+    """A server at one isolation level, as a stage for `explore_order`; a context manager that leaves nothing behind.
+
+    `address` is a libpq connection string; the table is made in `schema`, which must exist and is not touched otherwise.
+    """
+
+    def __init__(self, address: str, level: Level, *, schema: str = "public") -> None:
+        self.level = level
+        self.table = f'"{schema}".isolation_case'
+        self._address = address
+        self._watcher: _Line | None = None
+        self._sessions: list[PostgresSession] = []
+
+    def __enter__(self) -> Self:
+        self._watcher = self._open()
+        self._ask(f"drop table if exists {self.table}; {create_table(self.table)}")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for session in self._sessions:
+            session.rollback()
+            session.line.connection.close()
+        self._sessions = []
+        if self._watcher is not None:
+            if self._watcher.pgconn.status == 0:
+                self._watcher.pgconn.exec_(f"drop table if exists {self.table}".encode())
+            self._watcher.connection.close()
+        self._watcher = None
+
+    def set(self, rows: Sequence[Row], sessions: int) -> Sequence[PostgresSession]:
+        if self._watcher is None or self._watcher.pgconn.status != 0:
+            self._watcher = self._open()
+        self._sessions = [session for session in self._sessions if session.line.pgconn.status == 0]
+        while len(self._sessions) < sessions:
+            self._sessions.append(PostgresSession(self, self._open()))
+        self._ask(refill(self.table, tuple(rows)))
+        return self._sessions[:sessions]
+
+    def rows(self) -> tuple[Row, ...] | None:
+        try:
+            return _rows_of(self._ask(f"select {COLUMNS} from {self.table} order by key"))  # noqa: S608  # our own table's name
+        except DomainError:
+            return None
+
+    def blockers(self, session: PostgresSession) -> frozenset[int]:
+        """By the server's account: whose locks (or place in a lock's queue) the session waits for."""
+        text = self._ask(f"select pg_blocking_pids({session.line.pid:d})").get_value(0, 0) or b"{}"
+        numbers = {each.line.pid: number for number, each in enumerate(self._sessions)}
+        pids = [int(word) for word in text.decode().strip("{}").split(",") if word]
+        return frozenset(numbers[pid] for pid in pids if pid in numbers)
+
+    def _ask(self, text: str) -> "PGresult":
+        """The last result of a message of the watching connection; raises DomainError with the server's words."""
+        assert self._watcher is not None, "the stage is entered before it is used"
+        pgconn = self._watcher.pgconn
+        result = pgconn.exec_(text.encode())
+        if _sqlstate(result) or pgconn.status != 0:
+            words = (result.error_message or pgconn.error_message).decode(errors="replace").strip()
+            raise DomainError(f"The server refused {text[:60]!r}: {words}.", remedy="See the server's log; run it again.")
+        return result
+
+    def _open(self) -> _Line:
+        try:
+            import psycopg
+        except ImportError as reason:
+            raise NeedsExtra("postgres", why="Sessions on PostgreSQL") from reason
+        try:
+            connection = psycopg.connect(self._address, autocommit=True)
+        except psycopg.OperationalError as reason:
+            raise DomainError(
+                f"PostgreSQL does not take the connection: {str(reason).strip()}.",
+                remedy="Check the address, that the server runs, and that it has free connections.",
+            ) from reason
+        for setting in _SETTINGS:
+            connection.execute(setting.encode())
+        # A deadlock is noticed after 1 s by default. Only a superuser may shorten it; on other servers it just takes longer.
+        connection.pgconn.exec_(b"set deadlock_timeout = '2ms'")
+        return _Line(connection, connection.info.backend_pid)
+
+
+def _reply_of(results: "list[PGresult]", statement: Statement) -> Reply:
+    for result in results:
+        state = _sqlstate(result)
+        if state:
+            return Refused(_refusal(state), (result.error_message or b"").decode(errors="replace").strip())
+    if isinstance(statement, Commit) and results[-1].command_status != b"COMMIT":
+        # The server answers the commit of a failed transaction with ROLLBACK, and no error.
+        return Refused(Refusal.OTHER, "the server rolled back instead of committing")
+    return Rows(_rows_of(results[-1]))
+
+
+def _refusal(state: str) -> Refusal:
+    if state.startswith("23"):
+        return Refusal.CONSTRAINT
+    # A server that shuts down or crashes says so before it hangs up: whether the statement took effect is unknown.
+    if state.startswith(("08", "57P")):
+        return Refusal.LOST
+    return {"40001": Refusal.SERIALIZATION, "40P01": Refusal.DEADLOCK}.get(state, Refusal.OTHER)
+
+
+def _sqlstate(result: "PGresult") -> str:
+    from psycopg.pq import DiagnosticField
+
+    return (result.error_field(DiagnosticField.SQLSTATE) or b"").decode()
+
+
+def _rows_of(result: "PGresult") -> tuple[Row, ...]:
+    def text(row: int, column: int) -> str:
+        return (result.get_value(row, column) or b"").decode()
+
+    return tuple(Row(text(n, 0), int(text(n, 1)), trace_from_text(text(n, 2))) for n in range(result.ntuples))
