@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from mastery.components import linux
@@ -33,14 +34,15 @@ def furnish(site: Site, kind: Enclosure) -> None:
 
 def main(site: Site, kind: Enclosure, ending: str) -> int:
     furnish(site, kind)
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
-    if ending == "wait":
-        try:
-            signal.pause()
-        except KeyboardInterrupt:
-            sys.stdout.write("interrupted\n")
-            return 7
+    try:
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
+        while ending == "wait":
+            # In pieces: a signal just before a long wait would be noticed only after it.
+            time.sleep(0.02)
+    except KeyboardInterrupt:
+        sys.stdout.write("interrupted\n")
+        return 7
     if ending == "raise":
         raise RuntimeError("a bug of ours")
     if ending == "signal":

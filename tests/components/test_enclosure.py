@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,7 @@ class Enclosed:
             if parent_of(each.pid) == main.pid:
                 named["watcher" if os.getsid(each.pid) == each.pid else "holder"] = each
         chain = ["holder", "init", "run process"] if has_init(named["holder"].pid) else ["holder", "run process"]
-        for above, name in zip(chain, chain[1:], strict=False):
+        for above, name in pairwise(chain):
             children = [each for each in below if parent_of(each.pid) == named[above].pid]
             named[name] = min(children, key=lambda each: int(each.started))
         return named

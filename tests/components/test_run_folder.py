@@ -149,7 +149,10 @@ def test_a_disk_folder_whose_removal_was_cut_short_is_found_again(tmp_path):
 def test_two_sweeps_at_once_are_harmless(tmp_path):
     for number in range(8):
         die_owning(tmp_path, f"dead{number}")
-    code = "import sys, pathlib; from mastery.components.janitor import sweep; print([t for s in sweep(pathlib.Path(sys.argv[1])) for t in s.troubles])"
+    code = (
+        "import sys, pathlib\nfrom mastery.components.janitor import sweep\n"
+        "print([trouble for swept in sweep(pathlib.Path(sys.argv[1])) for trouble in swept.troubles])"
+    )
     sweeps = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) for _ in range(2)]
     assert [each.communicate(timeout=30)[0] for each in sweeps] == ["[]\n", "[]\n"]
     assert [each.name for each in tmp_path.iterdir()] == [".gate"]
