@@ -65,7 +65,8 @@ def is_usable(environment: Path, clone: Path) -> bool:
         if not (clone / name).exists() or (clone / name).read_bytes() != (stamp / name).read_bytes():
             return False
     python = environment / "bin" / "python"
-    return python.exists() and subprocess.call([python, "-I", "-c", "import msgspec, numpy"], stderr=subprocess.DEVNULL) == 0
+    # After an upgrade of the system's Python the link dangles, or runs a version that looks into another folder.
+    return python.exists() and subprocess.call([python, "-P", "-c", "import mastery"], stderr=subprocess.DEVNULL) == 0
 
 
 def site_packages(environment: Path) -> Path:
@@ -121,8 +122,8 @@ def is_pip_configured() -> bool:
     if "PIP_CONFIG_FILE" in os.environ:
         return os.environ["PIP_CONFIG_FILE"] != os.devnull
     home = Path.home()
-    places = [Path("/etc/pip.conf"), home / ".pip/pip.conf", home / ".config/pip/pip.conf", home / "Library/Application Support/pip/pip.conf"]
-    return any(place.exists() for place in places)
+    of_user = (".pip", ".config/pip", "Library/Application Support/pip")
+    return Path("/etc/pip.conf").exists() or any((home / folder / "pip.conf").exists() for folder in of_user)
 
 
 def options_for(locks: Sequence[Path]) -> list[str]:
@@ -136,31 +137,40 @@ def options_for(locks: Sequence[Path]) -> list[str]:
 
 def run_logged(command: Sequence[str | Path]) -> str:
     """Empty on success, else what the program said."""
-    result = subprocess.run(command, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+    result = subprocess.run(
+        command,
+        check=False,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,  # in the order in which it was said
+    )
     return "" if result.returncode == 0 else result.stdout.strip() or f"{command[0]} ended with status {result.returncode}"
 
 
 def reason_of(said: str, clone: Path) -> Refused:
     """What pip's words mean for the one who reads them."""
-    tail = "\n".join("  | " + line for line in said.splitlines()[-6:])
     offline = os.environ.get("MASTERY_OFFLINE")
     if "DO NOT MATCH THE HASHES" in said:
-        return Refused(
-            f"A package that was sent is not the one that the lock names; nothing of it is used.\n{tail}",
-            remedy="try another network, or ask who runs your package index",
+        message = "A package that was sent is not the one that the lock names; nothing of it is used."
+        remedy = "try another network, or ask who runs your package index"
+    elif "No space left" in said:
+        message = "The disk is full."
+        remedy = "free some space and start again; MASTERY_HOME=FOLDER puts it into another folder"
+    elif offline:
+        message = f"The folder {offline} does not hold all the wheels that are needed."
+        download = f"python3 {PIP.relative_to(clone) / 'pip'} download --only-binary :all: --require-hashes"
+        remedy = f"where there is a network: {download} -r requirements.lock -d DIR"
+    else:
+        message = (
+            f"The packages could not be fetched: no network, no access to the package index, or no wheel for {sys.executable}."
         )
-    if "No space left" in said:
-        return Refused(f"The disk is full.\n{tail}", remedy="free some space and start again; MASTERY_HOME=FOLDER puts it elsewhere")
-    if offline:
-        return Refused(
-            f"The folder {offline} does not hold all the wheels that are needed.\n{tail}",
-            remedy=f"where there is a network: python3 {PIP / 'pip'} download --require-hashes -r {clone / 'requirements.lock'} -d DIR",
+        remedy = (
+            "check the connection, the proxy and pip's configuration; for another Python: MASTERY_PYTHON=python3.12 ./mastery; "
+            "without any network: ./mastery --offline DIR (README, 'Without a network')"
         )
-    return Refused(
-        f"The packages could not be fetched with {sys.executable}: no network, no access to the package index, or no wheel for it.\n{tail}",
-        remedy="check the connection and what `pip config list` says of index and proxy; another Python: MASTERY_PYTHON=python3.12; "
-        "without any network: ./mastery --offline DIR (README, section 'Without a network')",
-    )
+    last_words = "\n".join("  | " + line for line in said.splitlines()[-6:])
+    return Refused(f"{message}\n{last_words}", remedy=remedy)
 
 
 def fill(python: Path, locks: Sequence[Path], clone: Path) -> None:
@@ -198,9 +208,9 @@ def build(environment: Path, clone: Path, names: Sequence[str]) -> None:
     try:
         # The file behind the links: `python3` may mean another version after the next upgrade of the system.
         base_python = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
-        said = run_logged([base_python, "-I", "-m", "venv", "--without-pip", building])
+        said = run_logged([base_python, "-I", "-m", "venv", "--without-pip", "--prompt", "mastery", building])
         if said:
-            raise Refused(f"{base_python} cannot make a virtual environment: {said}", remedy="name another: MASTERY_PYTHON=python3.12")
+            raise Refused(f"{base_python} cannot make a virtual environment: {said}", remedy="name another by MASTERY_PYTHON")
         fill(building / "bin" / "python", locks, clone)
         install_ourselves(building, clone)
         stamp_with(building, clone, ["pyproject.toml", *names])
@@ -216,7 +226,8 @@ def build(environment: Path, clone: Path, names: Sequence[str]) -> None:
 
 
 def source_of_wheels() -> str:
-    return f"from {os.environ['MASTERY_OFFLINE']}" if os.environ.get("MASTERY_OFFLINE") else "checked against the hashes of the lock"
+    offline = os.environ.get("MASTERY_OFFLINE")
+    return f"from {offline}" if offline else "checked against the hashes of the lock"
 
 
 def add(environment: Path, clone: Path, names: Sequence[str]) -> None:
@@ -249,9 +260,7 @@ def add(environment: Path, clone: Path, names: Sequence[str]) -> None:
 def bring_up_to_date(clone: Path, environment: Path, wanted: Sequence[str]) -> None:
     held = held_locks(environment)
     if environment.exists() and not (environment / "launcher").is_dir():
-        raise Refused(
-            f"{environment} exists and was not made by this launcher.", remedy="move it away, or choose a folder: MASTERY_HOME=FOLDER"
-        )
+        raise Refused(f"{environment} exists and was not made by this launcher.", remedy="move it, or choose: MASTERY_HOME=FOLDER")
     if not is_usable(environment, clone):
         still_there = {name for name in held if (clone / name).exists()}
         build(environment, clone, sorted({"requirements.lock", *wanted} | still_there))
@@ -273,7 +282,8 @@ def main() -> int:
         say(f"mastery: {refused}\nRemedy: {refused.remedy}")
         return MACHINE_CANNOT
     except OSError as error:
-        say(f"mastery: the environment {environment} cannot be made: {error}\nRemedy: MASTERY_HOME=FOLDER puts it into another folder.")
+        say(f"mastery: the environment {environment} cannot be made: {error}")
+        say("Remedy: MASTERY_HOME=FOLDER puts it into another folder.")
         return MACHINE_CANNOT
     except KeyboardInterrupt:
         say("mastery: interrupted; nothing half-made is in use, the next start begins again.")

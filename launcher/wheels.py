@@ -49,5 +49,7 @@ def wheels_of(locks: Iterable[Path]) -> list[Wheel]:
         if place is not None and place < fitting.get(key, (len(rank), 0))[0]:
             fitting[key] = (place, size)
     wanted = {pin for lock in locks for pin in pins(lock.read_text("utf-8"))}
-    here = sorted({(canonicalize_name(name), version) for name, version, marker in wanted if not marker or Marker(marker).evaluate()})
-    return [Wheel(name, version, fitting[name, version][1] if (name, version) in fitting else None) for name, version in here]
+    for_us = {
+        (str(canonicalize_name(name)), version) for name, version, marker in wanted if not marker or Marker(marker).evaluate()
+    }
+    return [Wheel(*key, size_bytes=fitting[key][1] if key in fitting else None) for key in sorted(for_us)]
