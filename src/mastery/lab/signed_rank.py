@@ -16,7 +16,7 @@ from mastery.lab.distributions import normal_probability, normal_quantile
 
 Floats = npt.NDArray[np.float64]
 
-EXACT_UP_TO = 50  # 2**50 sign patterns still count exactly in int64; above, the normal approximation errs below 0.0005
+EXACT_UP_TO = 200  # 3 ms once; above, the normal approximation errs below 0.0005
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +50,15 @@ class Interval:
 
 @lru_cache(maxsize=512)
 def _cumulative(count: int) -> Floats:
-    """P(T <= t) for t = 0 .. n(n+1)/2: every rank is in the sum or not, so its patterns are counted rank by rank."""
-    total = count * (count + 1) // 2
-    patterns = np.zeros(total + 1, dtype=np.int64)
-    patterns[0] = 1
+    """P(T <= t) for t = 0 .. n(n+1)/2: every rank is in the sum or not, each with probability one half."""
+    probabilities = np.zeros(count * (count + 1) // 2 + 1)
+    probabilities[0] = 1.0
     for rank in range(1, count + 1):
-        patterns[rank:] = patterns[rank:] + patterns[:-rank]
-    return np.cumsum(patterns) / 2.0**count
+        # Halving is exact in floats, so that up to 52 ranks every probability is the exact count over 2**n.
+        halves = probabilities / 2.0
+        probabilities = halves.copy()
+        probabilities[rank:] += halves[:-rank]
+    return np.asarray(np.minimum(np.cumsum(probabilities), 1.0))
 
 
 def rank_sum_probability(rank_sum: int, count: int) -> float:

@@ -62,8 +62,9 @@ def predict(values: Floats, *, level: float = 0.95) -> Prediction | None:
 
     The ranks decide where there are enough of them: the next of n + 1 exchangeable values falls between the
     k-th lowest and the k-th highest of n with probability (n + 1 - 2k)/(n + 1), whatever the distribution, which for
-    95 % takes 39 values. Below that Student's t on the logarithms is used, mean +- t s sqrt(1 + 1/n), and values that
-    have no logarithm get their range with the level that the range attains.
+    95 % takes 39 values. Below that it is Student's t on the logarithms, mean +- t s sqrt(1 + 1/n), widened to the range
+    already seen: a stall that struck once strikes again, and t alone covered 0.90 of the next values where 12 % stall,
+    widened 0.93 to 0.98 from ten values on. Values without a logarithm get their range, at the level that it attains.
     """
     present = np.sort(values[~np.isnan(values)])
     count = int(present.size)
@@ -76,8 +77,8 @@ def predict(values: Floats, *, level: float = 0.95) -> Prediction | None:
         return Prediction(_between_ranks(present, 1), PredictionMethod.RANGE)
     logs = np.log(present)
     reach = student_quantile(0.5 + level / 2.0, count - 1) * float(logs.std(ddof=1)) * math.sqrt(1.0 + 1.0 / count)
-    centre = float(logs.mean())
-    return Prediction(Interval(centre - reach, centre + reach, level, count).exponentiated(), PredictionMethod.LOG_STUDENT)
+    low, high = min(float(logs.mean()) - reach, float(logs[0])), max(float(logs.mean()) + reach, float(logs[-1]))
+    return Prediction(Interval(low, high, level, count).exponentiated(), PredictionMethod.LOG_STUDENT)
 
 
 def _between_ranks(ascending: Floats, rank: int) -> Interval:
