@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mastery.lab.anomalies import Case
-from mastery.lab.history.outcome import Outcome, Refusal, Refused, Reply, Seen
+from mastery.lab.history.transcript import Cause, Failed, Reply, Seen, Transcript
 from mastery.lab.interleaving import Order
 from mastery.lab.statements import Row, Statement, WriteId
 
@@ -61,7 +61,7 @@ class _Actor:
     over: bool = False
 
 
-def explore_order(case: Case, order: Order, connect: Connect) -> Outcome:
+def explore_order(case: Case, order: Order, connect: Connect) -> Transcript:
     """Plays the case in the order on fresh rows and returns what the sessions saw; nothing stays open afterwards."""
     stage = connect()
     sessions = stage.set(case.rows, len(case.sessions))
@@ -77,7 +77,7 @@ def explore_order(case: Case, order: Order, connect: Connect) -> Outcome:
         # A session whose statement still waits cannot take a rollback: those that hold what it waits for end first.
         for actor in sorted(actors, key=lambda each: each.running):
             actor.session.rollback()
-    return Outcome(case, order, tuple(play.seen), stage.rows())
+    return Transcript(case, order, tuple(play.seen), stage.rows())
 
 
 class _Play:
@@ -110,10 +110,10 @@ class _Play:
         self.seen.append(Seen(actor.number, actor.next, actor.steps[actor.next], reply, actor.waited))
         actor.running = False
         actor.next += 1
-        if isinstance(reply, Refused):
+        if isinstance(reply, Failed):
             actor.over = True
             # The transaction has failed, yet keeps its locks until it is told to end.
-            if reply.why is not Refusal.LOST:
+            if reply.cause is not Cause.LOST:
                 actor.session.rollback()
         elif actor.next == len(actor.steps):
             actor.over = True

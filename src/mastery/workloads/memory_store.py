@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from mastery.lab.history.outcome import Refusal, Refused, Reply, Rows
+from mastery.lab.history.transcript import Cause, Failed, Reply, Rows
 from mastery.lab.statements import Abort, Commit, Increment, Insert, Read, ReadWhere, Row, Statement, Write, WriteId
 
 
@@ -44,7 +44,7 @@ class MemorySession:
 
     def reply(self) -> Reply | None:
         if self.waiting is not None and self.store.in_deadlock(self):
-            self.waiting, self.answer = None, Refused(Refusal.DEADLOCK, "waits for a session that waits for it")
+            self.waiting, self.answer = None, Failed(Cause.DEADLOCK, "waits for a session that waits for it")
             self.store.end(self, commit=False)
         if self.waiting is not None and not self.blocked_by():
             statement, write = self.waiting
@@ -125,7 +125,7 @@ class MemoryStore:
         old = visible.get(key)
         if self.isolation is Isolation.SNAPSHOT and key not in session.written and self.table.get(key) != old:
             self.end(session, commit=False)
-            return Refused(Refusal.SERIALIZATION, f"{key} has changed since the transaction began")
+            return Failed(Cause.SERIALIZATION, f"{key} has changed since the transaction began")
         match statement:
             case Insert(_, value):
                 new = Row(key, value, (write,))

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from mastery.errors import DomainError, NeedsExtra
-from mastery.lab.history.outcome import Refusal, Refused, Reply, Rows
+from mastery.lab.history.transcript import Cause, Failed, Reply, Rows
 from mastery.lab.statements import Commit, Row, Statement, WriteId, trace_from_text
 from mastery.workloads.statement_sql import COLUMNS, create_table, refill, to_sql
 
@@ -101,7 +101,7 @@ class PostgresSession:
 
     def _lost(self) -> Reply:
         self._sent = None
-        return Refused(Refusal.LOST, self.line.pgconn.error_message.decode(errors="replace").strip())
+        return Failed(Cause.LOST, self.line.pgconn.error_message.decode(errors="replace").strip())
 
     def _collect(self, patience_ms: int) -> bool:
         """Takes what has come; True once the whole reply is here. `begin; update` answers in two parts."""
@@ -208,20 +208,20 @@ def _reply_of(results: "list[PGresult]", statement: Statement) -> Reply:
     for result in results:
         state = _sqlstate(result)
         if state:
-            return Refused(_refusal(state), (result.error_message or b"").decode(errors="replace").strip())
+            return Failed(_cause(state), (result.error_message or b"").decode(errors="replace").strip())
     if isinstance(statement, Commit) and results[-1].command_status != b"COMMIT":
         # The server answers the commit of a failed transaction with ROLLBACK, and no error.
-        return Refused(Refusal.OTHER, "the server rolled back instead of committing")
+        return Failed(Cause.OTHER, "the server rolled back instead of committing")
     return Rows(_rows_of(results[-1]))
 
 
-def _refusal(state: str) -> Refusal:
+def _cause(state: str) -> Cause:
     if state.startswith("23"):
-        return Refusal.CONSTRAINT
+        return Cause.CONSTRAINT
     # A server that shuts down or crashes says so before it hangs up: whether the statement took effect is unknown.
     if state.startswith(("08", "57P")):
-        return Refusal.LOST
-    return {"40001": Refusal.SERIALIZATION, "40P01": Refusal.DEADLOCK}.get(state, Refusal.OTHER)
+        return Cause.LOST
+    return {"40001": Cause.SERIALIZATION, "40P01": Cause.DEADLOCK}.get(state, Cause.OTHER)
 
 
 def _sqlstate(result: "PGresult") -> str:

@@ -13,11 +13,11 @@ from itertools import combinations, pairwise
 
 from mastery.lab.anomalies import Anomaly
 from mastery.lab.history.dependency import Dependency, Edge, find_cycles
-from mastery.lab.history.outcome import Ended, Outcome, Rows, Seen
+from mastery.lab.history.transcript import Ended, Rows, Seen, Transcript
 from mastery.lab.statements import Between, Changing, Increment, Insert, Read, ReadWhere, Row, Write, WriteId
 
 
-class Verdict(StrEnum):
+class Judgement(StrEnum):
     """`unknown`: the replies do not tell; never to be counted as clean."""
 
     CLEAN = "clean"
@@ -29,22 +29,22 @@ class Verdict(StrEnum):
 class Finding:
     """What one history exhibits, each anomaly with the sentence that proves it."""
 
-    verdict: Verdict
+    judgement: Judgement
     anomalies: frozenset[Anomaly] = frozenset()
     why: tuple[str, ...] = ()
 
 
-def find_anomalies(outcome: Outcome) -> Finding:
-    """The judgement of one history; it looks at nothing but the outcome, and never at which case it came from."""
-    versions = _Versions.of(outcome)
+def find_anomalies(transcript: Transcript) -> Finding:
+    """The judgement of one history; it looks at nothing but the transcript, and never at which case it came from."""
+    versions = _Versions.of(transcript)
     if isinstance(versions, str):
-        return Finding(Verdict.UNKNOWN, why=(versions,))
+        return Finding(Judgement.UNKNOWN, why=(versions,))
     proofs: dict[Anomaly, str] = {}
     for anomaly, sentence in _proofs(versions):
         proofs.setdefault(anomaly, sentence)
     ordered = tuple(anomaly for anomaly in Anomaly if anomaly in proofs)
-    verdict = Verdict.ANOMALOUS if ordered else Verdict.CLEAN
-    return Finding(verdict, frozenset(ordered), tuple(proofs[anomaly] for anomaly in ordered))
+    judgement = Judgement.ANOMALOUS if ordered else Judgement.CLEAN
+    return Finding(judgement, frozenset(ordered), tuple(proofs[anomaly] for anomaly in ordered))
 
 
 def _proofs(versions: "_Versions") -> Iterator[tuple[Anomaly, str]]:
@@ -90,29 +90,29 @@ class _Versions:
     predicates: list[_PredicateRead] = field(default_factory=list)
 
     @classmethod
-    def of(cls, outcome: Outcome) -> "_Versions | str":
+    def of(cls, transcript: Transcript) -> "_Versions | str":
         """The versions, or the sentence that says why they cannot be told."""
-        ends = {session: outcome.ended(session) for session in range(len(outcome.case.sessions))}
+        ends = {session: transcript.ended(session) for session in range(len(transcript.case.sessions))}
         for session, end in ends.items():
             if end is Ended.UNKNOWN:
                 return f"Whether T{session + 1} committed is unknown: the answer to its commit never came."
-        if outcome.final is None:
+        if transcript.final is None:
             return "The rows after the order could not be read, so the order of versions is unknown."
         versions = cls(frozenset(s for s, end in ends.items() if end is Ended.COMMITTED), {})
-        versions.born = {row.key: row.value for row in outcome.case.rows}
-        problem = versions._chain(outcome)
+        versions.born = {row.key: row.value for row in transcript.case.rows}
+        problem = versions._chain(transcript)
         if problem:
             return problem
-        for seen in outcome.seen:
+        for seen in transcript.seen:
             if seen.session in versions.committed:
-                versions._observe(seen, outcome)
+                versions._observe(seen, transcript)
         return versions
 
-    def _chain(self, outcome: Outcome) -> str:
-        assert outcome.final is not None
+    def _chain(self, transcript: Transcript) -> str:
+        assert transcript.final is not None
         last: dict[tuple[int, str], WriteId] = {}
-        rows = list(outcome.final)
-        for seen in outcome.seen:
+        rows = list(transcript.final)
+        for seen in transcript.seen:
             if not isinstance(seen.reply, Rows):
                 continue
             rows += seen.reply.rows
@@ -128,13 +128,13 @@ class _Versions:
             if longer[: len(shorter)] != shorter:
                 return f"Two versions of {row.key} name different pasts, so the order of its versions is unknown."
             self.chains[row.key] = longer
-        kept = {write for row in outcome.final for write in row.trace}
+        kept = {write for row in transcript.final for write in row.trace}
         for (session, key), write in last.items():
             if session in self.committed and write not in kept:
                 return f"The last write of {key} by {_name(session)} committed and is in no row: the order of versions is unknown."
         return ""
 
-    def _observe(self, seen: Seen, outcome: Outcome) -> None:
+    def _observe(self, seen: Seen, transcript: Transcript) -> None:
         if not isinstance(seen.reply, Rows):
             return
         match seen.statement:
@@ -142,7 +142,7 @@ class _Versions:
                 found = seen.reply.rows[0].trace if seen.reply.rows else ()
                 self._saw(seen, key, found)
             case ReadWhere(where):
-                own = frozenset(key for key, chain in self._touched(outcome, seen) if chain)
+                own = frozenset(key for key, chain in self._touched(transcript, seen) if chain)
                 self.predicates.append(_PredicateRead(seen.session, seen.step, where, seen.reply.rows, own))
                 for row in seen.reply.rows:
                     self._saw(seen, row.key, row.trace)
@@ -157,9 +157,9 @@ class _Versions:
             self.reads.append(_ItemRead(seen.session, seen.step, key, write))
 
     @staticmethod
-    def _touched(outcome: Outcome, until: Seen) -> Iterator[tuple[str, bool]]:
+    def _touched(transcript: Transcript, until: Seen) -> Iterator[tuple[str, bool]]:
         """The keys that the session had changed before this statement."""
-        for seen in outcome.seen:
+        for seen in transcript.seen:
             if seen.session == until.session and seen.step < until.step and isinstance(seen.statement, Write | Increment | Insert):
                 yield seen.statement.key, isinstance(seen.reply, Rows) and bool(seen.reply.rows)
 

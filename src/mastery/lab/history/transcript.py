@@ -16,7 +16,7 @@ class Ended(StrEnum):
     UNKNOWN = "unknown"
 
 
-class Refusal(StrEnum):
+class Cause(StrEnum):
     """Why a store aborted a transaction by itself, or failed to answer."""
 
     SERIALIZATION = "serialization"
@@ -34,14 +34,14 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class Failed:
     """The statement failed, and with it the transaction."""
 
-    why: Refusal
+    cause: Cause
     message: str = ""
 
 
-Reply = Rows | Refused
+Reply = Rows | Failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Transcript:
     """The replies in the order in which they came, and the rows afterwards (None: the store did not answer)."""
 
     case: Case
@@ -77,7 +77,7 @@ class Outcome:
                 return Ended.ABORTED
             case Seen(statement=Commit(), reply=Rows()):
                 return Ended.COMMITTED
-            case Seen(statement=Commit(), reply=Refused(why=Refusal.LOST)):
+            case Seen(statement=Commit(), reply=Failed(cause=Cause.LOST)):
                 return Ended.UNKNOWN
             case _:
                 return Ended.ABORTED
