@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+from mastery.__main__ import main as program
+
 CLONE = Path(__file__).resolve().parent.parent
 NEEDS_AN_EXTRA = 75
 
@@ -18,9 +20,7 @@ NEEDS_AN_EXTRA = 75
 def run_program() -> int:
     """The status that the program ends with."""
     try:
-        from mastery.__main__ import main
-
-        return main()
+        return program()
     except SystemExit as leaving:
         if isinstance(leaving.code, str):
             sys.stderr.write(leaving.code + "\n")
