@@ -35,7 +35,7 @@ class ArmRecord(Record, frozen=True, kw_only=True):
 
 
 class TrialRecord(Record, frozen=True, kw_only=True):
-    """One trial: the unit of replication. `placebo` marks the second baseline of the A/A check."""
+    """One trial: the unit of replication. `placebo` marks the second baseline of the A/A check, `cold` the first trial."""
 
     block: NonNegative
     arm: NonNegative
@@ -43,6 +43,8 @@ class TrialRecord(Record, frozen=True, kw_only=True):
     cause: str | None = None
     placebo: bool = False
     cold: bool = False
+    # The id of the reference tool that measured this arm; None where we measured it ourselves.
+    reference: str | None = None
     started_s: float = 0.0
     seconds: float = 0.0
     # offered, achieved and completed rates (op/s), lag (s), outcomes by kind, folding time (s), loop

@@ -62,4 +62,5 @@ def as_line(event: AnyEvent) -> bytes:
 
 def from_line(line: bytes) -> AnyEvent:
     """The event that `as_line` wrote; raises `msgspec.DecodeError` for anything else."""
-    return msgspec.json.decode(line, type=AnyEvent)
+    event: AnyEvent = msgspec.json.decode(line, type=AnyEvent)
+    return event

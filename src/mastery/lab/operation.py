@@ -1,5 +1,6 @@
 """What a trial function yields to the engine, and what it gets back."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -9,15 +10,23 @@ from typing import Any
 Op = Callable[[int], object]
 
 
-class Refused(Exception):
+class Outcome(Exception):
+    """An end of an operation other than ok; `did` is what it tried, for the history."""
+
+    def __init__(self, *words: object, did: object = None) -> None:
+        super().__init__(*words)
+        self.did = did
+
+
+class Refused(Outcome):
     """The system answered no, on purpose (full, limited, conflicting): an outcome, not a fault."""
 
 
-class Retry(Exception):
-    """The system asked for the operation to be tried again; the operation gave up after its own tries."""
+class Retry(Outcome):
+    """The system asked for the operation to be tried again, and its own tries are used up."""
 
 
-class Unknown(Exception):
+class Unknown(Outcome):
     """Nobody knows whether the operation took effect (a time-out, a lost connection); it stays unknown."""
 
 
@@ -25,11 +34,24 @@ class LevelNotInEffect(Exception):
     """The arm's level was not in effect; the trial is void."""
 
 
+@dataclass(slots=True)
+class Loader:
+    """One of the threads or processes that drive the load: its number, its randomness, and what it counts.
+
+    `tally` is summed over the loaders into `Result.tally`; `history` is joined into `Result.history`.
+    """
+
+    index: int
+    rng: Random
+    tally: Counter[str] = field(default_factory=Counter)
+    history: list["HistoryEntry"] = field(default_factory=list)
+
+
 @dataclass(frozen=True, slots=True)
 class PerWorker:
-    """`make(worker, rng)` is entered once in each loader, after its fork, and gives that loader's operation."""
+    """`make(loader)` is entered once in each loader, after its fork, and gives that loader's operation."""
 
-    make: Callable[[int, Random], AbstractContextManager[Op]]
+    make: Callable[[Loader], AbstractContextManager[Op]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +63,19 @@ class Batched:
 
 
 @dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """What one operation did and when: `value` is what it returned, or carried in its exception's `did`."""
+
+    process: int
+    invoked_ns: int
+    returned_ns: int
+    outcome: str
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
 class Recorded:
-    """`op(i)` returns the HistoryEvent it made; the engine writes down invoke and return for the checkers."""
+    """Writes down when each operation was invoked and returned, and what it returned, for the history checkers."""
 
     op: Op | PerWorker
 
@@ -89,7 +122,8 @@ class Result:
     operations: int = 0
     seconds: float = 0.0
     outcomes: Outcomes = field(default_factory=Outcomes)
-    history: tuple[Any, ...] = ()
+    tally: Counter[str] = field(default_factory=Counter)
+    history: tuple[HistoryEntry, ...] = ()
     # What `Once` returned, or the aftermath of a `Crash`.
     value: Any = None
     metrics: dict[str, float] = field(default_factory=dict)

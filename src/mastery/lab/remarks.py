@@ -1,0 +1,102 @@
+"""What a finished run advises its reader: disturbances, doubts and refusals, each with a remedy."""
+
+from mastery.lab.document import AdviceRecord, RunDocument, TrialRecord
+
+# Above these shares a disturbance is worth a sentence; it never voids a trial (26 % of steal was seen on one machine,
+# and voiding would have left nothing).
+STEAL_SHARE = 0.05
+FOLDING_SHARE = 0.5
+
+
+def remarks(document: RunDocument) -> list[AdviceRecord]:
+    """Advice that follows from the trials themselves, in order of weight."""
+    ok = [trial for trial in document.trials if trial.status == "ok" and not trial.cold]
+    found = [
+        _quick(document),
+        _interrupted(document),
+        *_voids(document),
+        _steal(ok),
+        _drifting(ok),
+        _unstable(ok),
+        _alarm(document),
+    ]
+    return [each for each in found if each is not None]
+
+
+def _quick(document: RunDocument) -> AdviceRecord | None:
+    if document.mode != "quick" or document.rule.reason == "exact":
+        return None
+    return AdviceRecord(
+        code="indication",
+        text="This is a quick run: its verdicts are indications, unadjusted for the number of arms.",
+        remedy=f"mastery run {document.experiment}",
+    )
+
+
+def _interrupted(document: RunDocument) -> AdviceRecord | None:
+    if document.stopped != "interrupted":
+        return None
+    return AdviceRecord(
+        code="interrupted",
+        text=f"The run was interrupted after {document.rule.blocks} complete blocks; what was finished is judged.",
+        remedy=f"mastery run {document.experiment}",
+    )
+
+
+def _voids(document: RunDocument) -> list[AdviceRecord]:
+    causes: dict[str, list[TrialRecord]] = {}
+    for trial in document.trials:
+        if trial.status == "void":
+            causes.setdefault(trial.cause or "unknown", []).append(trial)
+    return [
+        AdviceRecord(
+            code="void",
+            text=f"{len(trials)} of {len(document.trials)} trials are void ({document.arm(trials[0].arm).label}): {cause}.",
+            remedy="A void trial is repeated with its whole block; see `mastery results --json` for each.",
+        )
+        for cause, trials in sorted(causes.items(), key=lambda item: -len(item[1]))[:3]
+    ]
+
+
+def _steal(trials: list[TrialRecord]) -> AdviceRecord | None:
+    disturbed = [trial for trial in trials if trial.steal > STEAL_SHARE]
+    if len(disturbed) * 4 < len(trials) or not trials:
+        return None
+    return AdviceRecord(
+        code="steal",
+        text=f"The hypervisor took more than {STEAL_SHARE:.0%} of the processors in {len(disturbed)} of {len(trials)} trials.",
+        remedy="Ratios within blocks still hold; for absolute figures run on a machine that is yours alone.",
+    )
+
+
+def _drifting(trials: list[TrialRecord]) -> AdviceRecord | None:
+    drifting = [trial for trial in trials if trial.load.get("steadiness") == "drifting"]
+    if len(drifting) * 4 < len(trials) or not trials:
+        return None
+    return AdviceRecord(
+        code="not-steady",
+        text=f"{len(drifting)} of {len(trials)} trials had not reached a steady state: latency drifted inside them.",
+        remedy="Give the trials more time: --rigorous, or a larger --budget.",
+    )
+
+
+def _unstable(trials: list[TrialRecord]) -> AdviceRecord | None:
+    unstable = [trial for trial in trials if trial.load.get("stable") == "no"]
+    if not unstable:
+        return None
+    return AdviceRecord(
+        code="unstable",
+        text=f"In {len(unstable)} trials the offered load was above capacity: the queue grew, and no percentile is shown.",
+        remedy="Offer less.",
+    )
+
+
+def _alarm(document: RunDocument) -> AdviceRecord | None:
+    if not document.noise.get("a_a_alarm"):
+        return None
+    ratio = float(document.noise["a_a_ratio"])
+    return AdviceRecord(
+        code="a-a-alarm",
+        text=f"The baseline measured against itself differed by a factor of {ratio:.2f}: one run in twenty does by chance.",
+        remedy="Run again; `mastery doctor` shows how often it happened on this machine.",
+    )

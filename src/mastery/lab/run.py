@@ -1,0 +1,156 @@
+"""The loop of a run: blocks laid from the seed, a pilot, the number of blocks fixed from it, then the judging.
+
+    perform(plan, start_trial, clock) -> Planned, TrialStarted, TrialFinished ..., BlocksFixed, ..., Advised, Judged
+
+Nothing here starts a process, reads a clock that was not passed in, or writes: whoever consumes the events does.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import msgspec
+
+from mastery.lab.design import Slot, lay_blocks
+from mastery.lab.document import RuleRecord, RunDocument, TrialRecord
+from mastery.lab.event import Advised, AnyEvent, BlocksFixed, Judged, Planned, TrialFinished, TrialStarted
+from mastery.lab.evidence import Evidence
+from mastery.lab.findings import document_of
+from mastery.lab.histogram import Histogram
+from mastery.lab.plan import Plan, Task, arm_records
+from mastery.lab.planning import PILOT_BLOCKS, Mode, plan_blocks
+
+# An arm whose trials are void this often in a row is not tried again; a run must end.
+VOIDS_IN_A_ROW = 3
+# Below six blocks no 95 % interval exists: a run that has begun is finished up to there, even past its budget.
+FEWEST_JUDGED = 6
+# A quick run is an indication and stays one; precision is what the other modes are for.
+MOST_QUICK_BLOCKS = 12
+
+
+StartTrial = Callable[[Task], tuple[TrialRecord, Histogram | None]]
+Clock = Callable[[], float]
+
+
+@dataclass(slots=True)
+class _Progress:
+    """The state of one run in the making."""
+
+    evidence: Evidence
+    began: float
+    done: int = 0
+    expected: int = 0
+    in_a_row: Counter[int] = field(default_factory=Counter)
+    given_up: set[int] = field(default_factory=set)
+
+
+def perform(plan: Plan, start_trial: StartTrial, clock: Clock, *, finished: Callable[[], str]) -> Iterator[AnyEvent]:
+    """Carries the plan out. An interrupt (KeyboardInterrupt) ends it early and judges what is finished.
+
+    `clock` gives seconds; `finished` the UTC time that the document closes with. The last event is always `Judged`.
+    """
+    progress = _Progress(Evidence(plan), clock(), expected=len(plan.slots) * plan.fewest_blocks)
+    yield Planned(
+        run=plan.header.run,
+        arms=arm_records(plan),
+        trials=progress.expected,
+        seconds=plan.budget_s,
+    )
+    for advice in plan.header.advice:
+        yield Advised(advice=advice)
+    stopped = "planned"
+    rule = RuleRecord(blocks=FEWEST_JUDGED, reason="minimum", budget_s=plan.budget_s, seconds_per_trial=plan.trial_s)
+    try:
+        if plan.has_placebo:
+            # The first trial meets cold caches and a cold interpreter; it is shown apart and judged nowhere.
+            yield from _run_slot(plan, Slot(plan.baseline), 0, start_trial, progress, cold=True)
+        blocks = enumerate(lay_blocks(plan.slots, seed=plan.seed))
+        pilot = 1 if plan.experiment.exact else min(PILOT_BLOCKS, plan.fewest_blocks)
+        yield from _run_blocks(plan, blocks, pilot, start_trial, progress)
+        rule = _fix_blocks(plan, progress, clock)
+        progress.expected = progress.done + len(plan.slots) * max(0, rule.blocks - progress.evidence.complete_blocks)
+        yield BlocksFixed(rule=rule, trials=progress.expected)
+        stopped = "budget" if rule.reason == "budget" else "planned"
+        yield from _run_blocks(plan, blocks, rule.blocks, start_trial, progress)
+    except KeyboardInterrupt:
+        stopped = "interrupted"
+    # Void trials or an interrupt may have left fewer complete blocks than were planned.
+    rule = msgspec.structs.replace(rule, blocks=min(rule.blocks, progress.evidence.complete_blocks))
+    document = document_of(progress.evidence, rule=rule, stopped=stopped, finished=finished())
+    for advice in document.advice[len(plan.header.advice) :]:
+        yield Advised(advice=advice)
+    yield Judged(document=document)
+
+
+def _run_blocks(
+    plan: Plan,
+    blocks: Iterator[tuple[int, tuple[Slot, ...]]],
+    until: int,
+    start_trial: StartTrial,
+    progress: _Progress,
+) -> Iterator[AnyEvent]:
+    """Runs blocks until `until` of them are complete; a void trial costs its whole block, which is then run again."""
+    spare = max(VOIDS_IN_A_ROW, until // 2)
+    while progress.evidence.complete_blocks < until:
+        number, order = next(blocks)
+        for slot in order:
+            if slot.arm not in progress.given_up:
+                yield from _run_slot(plan, slot, number, start_trial, progress)
+        if not progress.evidence.close_block(number, without=progress.given_up):
+            spare -= 1
+            progress.expected += len(plan.slots)
+        if spare < 0 or plan.baseline in progress.given_up:
+            return
+
+
+def _run_slot(
+    plan: Plan, slot: Slot, block: int, start_trial: StartTrial, progress: _Progress, *, cold: bool = False
+) -> Iterator[AnyEvent]:
+    yield TrialStarted(block=block, arm=slot.arm, placebo=slot.placebo)
+    # All arms of a block share its seed: they meet the same arrivals.
+    task = Task(slot, block, seed=(plan.seed * 1_000_003 + block) % 2**53, seconds=plan.trial_s, cold=cold)
+    record, histogram = start_trial(task)
+    progress.evidence.add(record, histogram)
+    progress.done += 1
+    if slot.reference is None:
+        progress.in_a_row[slot.arm] = 0 if record.status == "ok" else progress.in_a_row[slot.arm] + 1
+        if progress.in_a_row[slot.arm] >= VOIDS_IN_A_ROW:
+            progress.given_up.add(slot.arm)
+    yield TrialFinished(trial=record, done=progress.done, trials=max(progress.done, progress.expected))
+
+
+def _fix_blocks(plan: Plan, progress: _Progress, clock: Clock) -> RuleRecord:
+    """The number of blocks, from the pilot's spread and the time that is left; verdicts are not looked at."""
+    spent_s = clock() - progress.began
+    evidence = progress.evidence
+    complete = evidence.complete_blocks
+    block_s = spent_s / max(1, progress.done) * len(plan.slots)
+    affordable = complete + max(0, math.floor((plan.budget_s - spent_s) / max(block_s, 1e-9)))
+    rule = RuleRecord(blocks=1, reason="exact", pilot=complete, seconds_per_trial=plan.trial_s, budget_s=plan.budget_s)
+    if plan.experiment.exact:
+        return rule
+    fewest = plan.fewest_blocks
+    if not plan.has_placebo:
+        # What is counted by its worst case has no spread to plan from: as many as the budget holds, within reason.
+        return msgspec.structs.replace(rule, blocks=max(FEWEST_JUDGED, min(fewest, affordable)), reason="minimum")
+    logs = evidence.log_values(plan.experiment.primary.name)
+    twin = logs.shape[1] - 1
+    smallest = plan.experiment.smallest_effect
+    planned = plan_blocks(logs, baseline=0, smallest_effect=smallest, mode=plan.mode, affordable=affordable, twin=twin)
+    blocks = planned.blocks if plan.mode is not Mode.QUICK else min(planned.blocks, MOST_QUICK_BLOCKS)
+    return msgspec.structs.replace(
+        rule, blocks=max(FEWEST_JUDGED, blocks), reason=planned.reason.value, wanted=min(planned.wanted, 10**6)
+    )
+
+
+def document_so_far(plan: Plan, trials: list[TrialRecord], *, finished: str) -> RunDocument:
+    """The document of a run whose process was killed: judged from the trials that the store had kept."""
+    evidence = Evidence(plan)
+    last = max((trial.block for trial in trials), default=-1)
+    for trial in trials:
+        evidence.add(trial, None)
+    for number in range(last + 1):
+        evidence.close_block(number, without=set())
+    rule = RuleRecord(blocks=evidence.complete_blocks, reason="budget", seconds_per_trial=plan.trial_s, budget_s=plan.budget_s)
+    return document_of(evidence, rule=rule, stopped="interrupted", finished=finished)

@@ -1,0 +1,165 @@
+"""How a claim stands in a run: decided on intervals, and on the worst trial where the claim is about a guardrail."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mastery.lab.claim import Claim, Comparison, Quantity, Relation
+from mastery.lab.document import ClaimRecord
+from mastery.lab.evidence import Evidence
+from mastery.lab.experiment import Arm, Experiment, Level
+from mastery.lab.planning import RISK
+from mastery.lab.signed_rank import SignedRank
+from mastery.lab.statistics import estimate
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """One figure that a claim speaks of; bounds are None where there are too few trials for an interval."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+def standing(claim: Claim, evidence: Evidence) -> ClaimRecord:
+    """The claim's record: it holds (or fails) only when the whole interval does, at every level that it names."""
+    text = claim.text or claim.comparison.text()
+    found: list[_Found] = []
+    for at in _places(claim.comparison, evidence):
+        figure = _figure(claim.comparison, at, evidence)
+        if isinstance(figure, str):
+            return ClaimRecord(id=claim.id, text=text, because=claim.because, standing="not_run", why=figure)
+        found.append(figure)
+    answers = [_holds(each, claim.comparison) for each in found]
+    weakest = min(found, key=lambda each: _margin(each, claim.comparison))
+    if False in answers:
+        stands = "fails"
+    elif None in answers:
+        stands = "inconclusive"
+    else:
+        stands = "holds"
+    return ClaimRecord(
+        id=claim.id,
+        text=text,
+        because=claim.because,
+        standing=stands,  # type: ignore[arg-type]  # one of the three words above
+        value=_finite(weakest.value),
+        low=_finite(weakest.low),
+        high=_finite(weakest.high),
+        why=_why(claim.comparison, weakest, evidence),
+    )
+
+
+def _places(comparison: Comparison, evidence: Evidence) -> list[dict[str, Level]]:
+    """The levels that the claim fixes; several when it must hold at every level of a factor."""
+    if comparison.every_level is None:
+        return [dict(comparison.at)]
+    levels = dict.fromkeys(arm.levels[comparison.every_level] for arm in evidence.plan.arms)
+    return [{**comparison.at, comparison.every_level: level} for level in levels]
+
+
+def _figure(comparison: Comparison, at: Mapping[str, Level], evidence: Evidence) -> _Found | str:
+    """The figure at one place, or the reason why there is none."""
+    plan = evidence.plan
+    if comparison.quantity is Quantity.RATIO:
+        factor = factor_of(comparison.level, comparison.over, plan.experiment)
+        arm = find_arm(plan.arms, {**at, factor: _required(comparison.level)})
+        over = find_arm(plan.arms, {**at, factor: _required(comparison.over)})
+        if arm is None or over is None:
+            return f"the arm {factor}={comparison.level if arm is None else comparison.over} was not run"
+        logs = evidence.log_values(comparison.metric)
+        return _ratio(logs[:, evidence.column(arm.index)] - logs[:, evidence.column(over.index)], comparison)
+    arm = find_arm(plan.arms, at)
+    if arm is None:
+        return f"the arm {' '.join(f'{name}={level}' for name, level in at.items())} was not run"
+    if comparison.quantity in (Quantity.WORST, Quantity.LEAST):
+        values = evidence.all_values(arm.index, comparison.metric)
+        if not values:
+            return f"no trial of {arm.label()} recorded {comparison.metric}"
+        extreme = max(values) if comparison.quantity is Quantity.WORST else min(values)
+        return _Found(extreme, extreme, extreme)
+    central = estimate(evidence.table(comparison.metric)[:, evidence.column(arm.index)])
+    if central is None:
+        return f"no trial of {arm.label()} recorded {comparison.metric}"
+    interval = central.interval
+    return _Found(central.value, interval.low if interval else None, interval.high if interval else None)
+
+
+def _ratio(differences: np.ndarray[tuple[int], np.dtype[np.float64]], comparison: Comparison) -> _Found | str:
+    differences = differences[np.isfinite(differences)]
+    if not differences.size:
+        return f"no block has {comparison.metric} for both arms"
+    ranks = SignedRank.of(differences)
+    interval = ranks.interval(RISK)
+    bounds = interval.exponentiated() if interval else None
+    return _Found(math.exp(ranks.centre), bounds.low if bounds else None, bounds.high if bounds else None)
+
+
+def _required(level: Level | None) -> Level:
+    assert level is not None, "a ratio names two levels"
+    return level
+
+
+def factor_of(level: Level | None, over: Level | None, experiment: Experiment) -> str:
+    """The one factor that has both levels.
+
+    Raises `ValueError` when none or several do; a declaration is checked for this when it is loaded.
+    """
+    names = [factor.name for factor in experiment.factors if level in factor.levels and over in factor.levels]
+    if len(names) != 1:
+        raise ValueError(f"the levels {level!r} and {over!r} belong to {len(names)} factors, not to one")
+    return names[0]
+
+
+def find_arm(arms: Sequence[Arm], at: Mapping[str, Level]) -> Arm | None:
+    """The arm with these levels, every factor not named at the baseline arm's level; None when it does not run."""
+    home = {**arms[0].levels, **at}
+    return next((arm for arm in arms if dict(arm.levels) == home), None)
+
+
+def _holds(found: _Found, comparison: Comparison) -> bool | None:
+    if found.low is None or found.high is None:
+        return None
+    if comparison.relation is Relation.AT_LEAST:
+        return True if found.low >= comparison.threshold else False if found.high < comparison.threshold else None
+    return True if found.high <= comparison.threshold else False if found.low > comparison.threshold else None
+
+
+def _margin(found: _Found, comparison: Comparison) -> float:
+    """How far the figure stands on the claim's side of the threshold; the least decides what is shown."""
+    sign = 1.0 if comparison.relation is Relation.AT_LEAST else -1.0
+    return sign * (found.value - comparison.threshold)
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _why(comparison: Comparison, found: _Found, evidence: Evidence) -> str:
+    if comparison.quantity in (Quantity.WORST, Quantity.LEAST):
+        return "the worst of all trials" if comparison.quantity is Quantity.WORST else "the least of all trials"
+    if found.low is None:
+        return f"{evidence.complete_blocks} blocks are too few for an interval"
+    return f"over {evidence.complete_blocks} blocks"
+
+
+def ambiguities(experiment: Experiment) -> list[str]:
+    """What a claim leaves open or gets wrong about the factors, in sentences; empty when all can be decided."""
+    found: list[str] = []
+    levels = {factor.name: factor.levels for factor in experiment.factors}
+    for claim in experiment.claims:
+        comparison = claim.comparison
+        if comparison.quantity is Quantity.RATIO:
+            try:
+                factor_of(comparison.level, comparison.over, experiment)
+            except ValueError as error:
+                found.append(f"claim {claim.id!r}: {error}.")
+        for name, level in comparison.at.items():
+            if level not in levels.get(name, ()):
+                found.append(f"claim {claim.id!r} speaks of {name}={level}, which is no level of any factor.")
+        if comparison.every_level is not None and comparison.every_level not in levels:
+            found.append(f"claim {claim.id!r} speaks of every {comparison.every_level}, which is no factor.")
+    return found
