@@ -257,3 +257,16 @@ def test_a_document_changed_behind_our_back_is_called_damage(path: Path) -> None
         store.close_run(forged)
         with pytest.raises(StoreError, match="does not match its hash"):
             store.run()
+
+
+def test_no_checkpoint_reaches_the_disk_while_a_run_is_measured(path: Path) -> None:
+    with Store.open(path) as store:
+        store.open_run(header_of(a_run()), owner=OWNER)
+        before = path.stat()
+        for block in range(3000):
+            store.append_trial("run-aaaa", trial(block, 0))
+        log = path.with_name(path.name + "-wal")
+        assert log.stat().st_size > 2 * 1000 * 4096, "enough for SQLite's own checkpoint at 1,000 pages, twice"
+        assert path.stat().st_mtime_ns == before.st_mtime_ns
+        store.close_run(a_run())
+        assert path.stat().st_size > before.st_size

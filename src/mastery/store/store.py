@@ -236,8 +236,11 @@ class Store:
 
     def problems(self) -> list[str]:
         """What SQLite's own check of the whole file finds; empty for a sound store."""
-        with self._reading() as connection:
-            found = [str(line) for (line,) in connection.execute("PRAGMA integrity_check")]
+        try:
+            found = [str(line) for (line,) in self._connection.execute("PRAGMA integrity_check")]
+        except sqlite3.DatabaseError as error:
+            # The check itself gives up where the damage leaves it nothing to follow.
+            found = [str(error)]
         return [] if found == ["ok"] else found
 
     @contextmanager
