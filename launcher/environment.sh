@@ -10,8 +10,13 @@ choose_environment() {
         environment=$here/.venv
         return
     else
-        data=${XDG_DATA_HOME:-${HOME:-}/.local/share}/backend-mastery
+        data=${XDG_DATA_HOME:-${HOME:-}/.local/share}/mastery
     fi
+    # An environment names its own place; a relative one would move with the working folder.
+    case $data in
+        /*) ;;
+        *) data=$PWD/$data ;;
+    esac
     # Two clones of one user must not share an environment: it names the sources that it runs.
     key=$(printf %s "$here" | cksum)
     environment=$data/env/${key%% *}

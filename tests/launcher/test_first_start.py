@@ -99,7 +99,7 @@ def test_a_folder_venv_of_somebody_else_stays_as_it_is(tiny_clone, tmp_path, sna
     before = snapshot(tiny_clone.environment)
     assert tiny_clone.run("hello").returncode == 0
     assert snapshot(tiny_clone.environment) == before
-    assert list((tmp_path / ".local/share/backend-mastery/env").glob("*/launcher"))
+    assert list((tmp_path / ".local/share/mastery/env").glob("*/launcher"))
 
 
 def test_mastery_home_decides_where_the_environment_lies(tiny_clone, tmp_path):
@@ -129,5 +129,5 @@ def test_a_clone_that_another_user_owns_is_run_from_the_users_own_folder(tiny_cl
         [*as_user, tiny_clone.folder / "mastery", "hello"], env=variables, check=False, capture_output=True, text=True
     )
     assert (done.returncode, done.stdout.split()[1:]) == (0, ["hello"]), done.stderr
-    assert list((home / ".local/share/backend-mastery/env").glob("*/launcher"))
+    assert list((home / ".local/share/mastery/env").glob("*/launcher"))
     assert not tiny_clone.environment.exists()
