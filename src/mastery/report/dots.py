@@ -1,0 +1,88 @@
+"""What the plot of a run shows, as values: a row for each arm with its dot, interval, trials and prediction."""
+
+from dataclasses import dataclass
+
+from mastery.lab.document import ArmRecord, RunDocument
+from mastery.report import labels, sentences
+from mastery.report.axis import Axis, axis_for
+from mastery.report.plain_text import printable
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One arm: estimate with interval, the trials behind it, and what the reader predicted for it."""
+
+    label: str
+    is_baseline: bool
+    value: float
+    low: float | None
+    high: float | None
+    trials: tuple[float, ...]
+    predicted: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Dots:
+    """A dot plot: rows from top to bottom over one axis; `floor` are the ends of the noise band around the baseline."""
+
+    title: str
+    subtitle: str
+    metric: str
+    better: str
+    axis: Axis
+    rows: tuple[Row, ...]
+    baseline: float | None
+    floor: tuple[float, float] | None
+
+    @property
+    def axis_title(self) -> str:
+        scale = "log scale" if self.axis.is_log else "linear scale"
+        return f"{self.metric}, {scale}, {self.better} is better"
+
+
+def dots_of(document: RunDocument, metric_name: str | None = None) -> Dots | None:
+    """The plot of one metric, the primary one by default; None where no arm has a figure for it."""
+    metric = document.metric(metric_name) if metric_name else document.primary
+    found = [_row(document, arm, metric.name) for arm in document.arms if not arm.skipped]
+    rows = tuple(row for row in found if row is not None)
+    if not rows:
+        return None
+    baseline = next((row.value for row in rows if row.is_baseline), None)
+    floor = _floor(document, baseline)
+    everything = [each for row in rows for each in (row.value, *row.trials, *row.predicted, row.low, row.high) if each is not None]
+    axis = axis_for([*everything, *(floor or ())], metric.unit)
+    title = sentences.headline(document) if metric == document.primary else f"{printable(metric.name)} by arm"
+    return Dots(title, sentences.provenance(document), printable(metric.name), metric.better, axis, rows, baseline, floor)
+
+
+def _row(document: RunDocument, arm: ArmRecord, metric: str) -> Row | None:
+    trials = tuple(
+        trial.metrics[metric]
+        for trial in document.trials
+        if trial.arm == arm.index and trial.status == "ok" and not trial.placebo and metric in trial.metrics
+    )
+    estimate = document.estimate(arm.index, metric)
+    if estimate is not None and not estimate.withheld:
+        value, low, high = estimate.value, estimate.low, estimate.high
+    elif trials and document.metric(metric).role == "guardrail":
+        # A guardrail is shown by its worst trial: a median would hide what it guards against.
+        value, low, high = (min if document.metric(metric).better == "higher" else max)(trials), None, None
+    else:
+        return None
+    return Row(labels.short(document, arm), arm.baseline, value, low, high, trials, _predicted(document, arm, metric))
+
+
+def _predicted(document: RunDocument, arm: ArmRecord, metric: str) -> tuple[float, ...]:
+    """Where the reader expected the arm to lie; known only for the arm that their prediction was scored on."""
+    score = document.prediction.score
+    expected = score.get("expected")
+    if document.prediction.kind == "made" and score.get("arm") == arm.index and score.get("metric") == metric:
+        return (float(expected),) if isinstance(expected, int | float) else ()
+    return ()
+
+
+def _floor(document: RunDocument, baseline: float | None) -> tuple[float, float] | None:
+    share = document.noise.get("floor_share")
+    if baseline is None or baseline <= 0 or not isinstance(share, int | float) or share <= 0:
+        return None
+    return baseline / (1 + share), baseline * (1 + share)

@@ -1,0 +1,60 @@
+"""How arms are named in tables, plots and sentences: by the factors that vary, and by nothing else."""
+
+from mastery.lab.document import ArmRecord, Level, RunDocument
+from mastery.report.plain_text import printable
+
+
+def varying(document: RunDocument) -> tuple[str, ...]:
+    """The factors that take more than one level among the arms of this run."""
+    return tuple(
+        factor.name for factor in document.factors if len({repr(arm.levels.get(factor.name)) for arm in document.arms}) > 1
+    )
+
+
+def heading(document: RunDocument) -> str:
+    """What stands above the column of arms: the names of the varying factors."""
+    return printable(" ".join(varying(document))) or "arm"
+
+
+def short(document: RunDocument, arm: ArmRecord) -> str:
+    """The levels alone, for a column whose heading names the factors: `every 4096`."""
+    names = varying(document)
+    return printable(" ".join(level(arm.levels[name]) for name in names if name in arm.levels)) or "the only arm"
+
+
+def long(document: RunDocument, index: int) -> str:
+    """The levels with their factors, for sentences: `sync=every record=4096`."""
+    arm = document.arm(index)
+    names = [name for name in varying(document) if name in arm.levels]
+    return printable(" ".join(f"{name}={level(arm.levels[name])}" for name in names)) or "the only arm"
+
+
+def difference(document: RunDocument, index: int, over: int) -> tuple[str, str]:
+    """Two arms named by what differs between them only: (`sync=never`, `sync=every`)."""
+    mine, theirs = document.arm(index).levels, document.arm(over).levels
+    names = [name for name in mine if mine[name] != theirs.get(name)]
+    if not names:
+        return long(document, index), long(document, over)
+    return (
+        printable(" ".join(f"{name}={level(mine[name])}" for name in names)),
+        printable(" ".join(f"{name}={level(theirs[name])}" for name in names if name in theirs)),
+    )
+
+
+def level(value: Level) -> str:
+    """One level as a word: `on` and `off` for yes and no, as the settings of servers say it."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def fixed(document: RunDocument) -> str:
+    """The factors that were held at one level: what the figures hold for, `call=fdatasync record=4096 B`."""
+    names = set(varying(document))
+    first = document.arms[0].levels if document.arms else {}
+    words = [
+        f"{factor.name}={level(first[factor.name])}{' ' + factor.unit if factor.unit else ''}"
+        for factor in document.factors
+        if factor.name not in names and factor.name in first
+    ]
+    return printable(", ".join(words))

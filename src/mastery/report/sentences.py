@@ -1,0 +1,216 @@
+"""What a run found, as sentences: verdicts, claims, references, guardrails, the rule of blocks, advice."""
+
+import math
+from collections import Counter
+
+from mastery.lab.document import ClaimRecord, EffectRecord, GuardrailRecord, ReferenceRecord, RunDocument
+from mastery.report import labels, numbers
+from mastery.report.plain_text import printable
+
+STANDING = {"holds": "holds", "fails": "fails", "inconclusive": "inconclusive", "not_run": "not run"}
+
+HOW_TO_READ = (
+    "A block runs every arm once, in random order; arms are compared within blocks.",
+    "The figure in front is the median over trials; the interval covers the true one in 95 of 100 runs.",
+    "Equivalent: the difference is too small to matter. Inconclusive: this run cannot tell, which is not the same.",
+)
+
+
+def headline(document: RunDocument) -> str:
+    """The finding in one sentence: the largest decided effect, else how the claims stand."""
+    decided = [each for each in _primary_effects(document) if each.verdict in {"better", "worse"} and each.ratio > 0]
+    if decided:
+        largest = max(decided, key=lambda each: abs(math.log(each.ratio)))
+        arm, over = labels.difference(document, largest.arm, largest.over)
+        prefix = "Indication: " if largest.indication else ""
+        return f"{prefix}{printable(largest.metric)} is {numbers.times(largest.ratio)} with {arm} than with {over}"
+    if _primary_effects(document):
+        equal = all(each.verdict == "equivalent" for each in _primary_effects(document))
+        return (
+            f"{document.primary.name} is the same in all arms" if equal else f"No difference in {document.primary.name} was settled"
+        )
+    return _claims_in_short(document) or printable(document.experiment)
+
+
+def _claims_in_short(document: RunDocument) -> str:
+    tested = [each for each in document.claims if each.standing != "not_run"]
+    if not tested:
+        return ""
+    holding = sum(each.standing == "holds" for each in tested)
+    return f"{holding} of {numbers.counted(len(tested), 'claim')} {'holds' if holding == 1 else 'hold'}"
+
+
+def provenance(document: RunDocument) -> str:
+    """What was run, where and when, in one line."""
+    where = printable(str(document.machine.get("machine_class", "unknown machine")))
+    target = f" · target {printable(document.target)}" if document.target else ""
+    when = document.started[:16].replace("T", " ")
+    return f"{printable(document.experiment)} · {where}{target} · {when} UTC · {document.mode} · run {printable(document.id)}"
+
+
+def verdicts(document: RunDocument) -> list[str]:
+    """One sentence for each effect on the primary metric, in the order of the arms."""
+    return [verdict(document, effect) for effect in _primary_effects(document)]
+
+
+def verdict(document: RunDocument, effect: EffectRecord) -> str:
+    """What became of one arm: the direction, how much, over how many blocks, and how sure."""
+    arm, over = labels.difference(document, effect.arm, effect.over)
+    metric = printable(effect.metric)
+    if effect.withheld:
+        return f"{arm}: no verdict: {printable(effect.withheld)}"
+    blocks = numbers.counted(effect.blocks, "block")
+    spread = ""
+    if effect.low is not None and effect.high is not None:
+        spread = f" ({numbers.times_span(effect.ratio, effect.low, effect.high)}, {blocks})"
+    said = f"{metric} is {numbers.times(effect.ratio)} than with {over}{spread}"
+    match effect.verdict:
+        case "equivalent":
+            return f"{arm} is equivalent: {metric} differs by less than {_smallest(document)} from {over} ({blocks})."
+        case "inconclusive" | None:
+            more = f" About {numbers.counted(effect.blocks_needed, 'more block')} would settle it." if effect.blocks_needed else ""
+            return f"{arm} is inconclusive: {said}.{more}"
+        case word:
+            lead = f"{arm} is {word}{' (an indication)' if effect.indication else ''}"
+            small = "" if effect.relevant else f" Whether it is more than {_smallest(document)} is not settled."
+            return f"{lead}: {said}.{small}"
+
+
+def _smallest(document: RunDocument) -> str:
+    smallest = document.declaration.get("smallest_effect", 0.1)
+    return numbers.share(float(smallest)) if isinstance(smallest, int | float) else "the smallest effect that matters"
+
+
+def claim(record: ClaimRecord) -> str:
+    """A claim's text with what was measured for it; its standing is a word of its own beside it."""
+    text = printable(record.text or record.id)
+    details = []
+    if record.value is not None:
+        interval = (
+            f" ({numbers.significant(record.low)} to {numbers.significant(record.high)})"
+            if record.low is not None and record.high is not None
+            else ""
+        )
+        details.append(f"measured {numbers.significant(record.value)}{interval}")
+    if record.why:
+        details.append(printable(record.why).rstrip("."))
+    return f"{text} [{'; '.join(details)}]" if details else text
+
+
+def reference(document: RunDocument, record: ReferenceRecord) -> str:
+    """How an independent tool's figure stands to ours."""
+    tool = printable(record.tool)
+    unit = document.metric(record.metric).unit
+    if record.ours is None or record.theirs is None or record.ratio is None:
+        return f"{tool}: not compared: {printable(record.why) or 'it gave no figure'}"
+    figures = f"ours {numbers.quantity(record.ours, unit)}, theirs {numbers.quantity(record.theirs, unit)}"
+    pair = numbers.ratio_with_span(record.ratio, record.low, record.high)
+    blocks = numbers.counted(record.blocks, "block")
+    word = {True: "agrees", False: "disagrees", None: "reference inconclusive"}[record.agrees]
+    why = f": {printable(record.why)}" if record.why else ""
+    return f"{tool} {word}: {figures}, ratio {pair}, within {record.within:g} wanted, {blocks}{why}"
+
+
+def guardrail(document: RunDocument, record: GuardrailRecord) -> str:
+    """A guardrail by its worst trial, and what its absence still allows."""
+    metric = document.metric(record.metric)
+    arm = labels.long(document, record.arm)
+    trials = numbers.counted(record.trials, "trial")
+    if record.trials_with_any == 0:
+        allowed = numbers.share(record.share_at_most)
+        return f"{arm}: no {printable(record.metric)} in {trials}; up to {allowed} of trials could still show some."
+    worst = record.minimum if metric.better == "higher" else record.maximum
+    return (
+        f"{arm}: {printable(record.metric)} in {record.trials_with_any:,} of {trials}, "
+        f"at worst {numbers.quantity(worst, metric.unit)}."
+    )
+
+
+def rule(document: RunDocument) -> str:
+    """How many blocks were run and why that number."""
+    fixed = document.rule
+    if fixed.reason == "exact":
+        return "Counted exactly: no repetition, no interval."
+    blocks = numbers.counted(fixed.blocks, "block")
+    pilot = f" after a pilot of {fixed.pilot}" if fixed.pilot else ""
+    why = {
+        "precision": f"fixed by the wanted precision{pilot}",
+        "budget": f"fixed by the budget of {numbers.seconds(fixed.budget_s)}{pilot}",
+        "minimum": f"the least that allows an interval{pilot}",
+    }[fixed.reason]
+    wanted = f" (precision asked for {fixed.wanted:,})" if fixed.reason == "budget" and fixed.wanted else ""
+    return f"{blocks}, {why}{wanted}, before anything was judged."
+
+
+def voids(document: RunDocument) -> list[str]:
+    """How many trials were void, in which arms, and the most frequent cause."""
+    void = [trial for trial in document.trials if trial.status == "void"]
+    if not void:
+        return []
+    causes = Counter(printable(trial.cause or "unknown cause") for trial in void)
+    arms = Counter(labels.long(document, trial.arm) for trial in void)
+    where = ", ".join(f"{count} of {arm}" for arm, count in arms.most_common(3))
+    cause, _ = causes.most_common(1)[0]
+    return [f"{numbers.counted(len(void), 'trial')} of {len(document.trials):,} void ({where}): {cause}."]
+
+
+def skipped(document: RunDocument) -> list[str]:
+    """Arms that were not run, each reason once, with the remedy."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for arm in document.arms:
+        if arm.skipped:
+            reasons.setdefault((arm.skipped, arm.remedy or ""), []).append(labels.short(document, arm))
+    found = []
+    for (reason, remedy), arms in reasons.items():
+        named = ", ".join(arms[:3]) + (f" and {len(arms) - 3} more" if len(arms) > 3 else "")
+        ending = f" To run it: {printable(remedy)}" if remedy else ""
+        found.append(f"Not run: {named}: {printable(reason).rstrip('.')}.{ending}")
+    return found
+
+
+def noise(document: RunDocument) -> list[str]:
+    """The floor below which no effect of this run is claimed."""
+    floor = document.noise.get("floor_share")
+    if not isinstance(floor, int | float) or floor <= 0:
+        return []
+    return [f"Noise floor: two equal arms differ by up to {numbers.share(float(floor))} in this run; nothing below is claimed."]
+
+
+def advice(document: RunDocument) -> list[str]:
+    """Each piece of advice with its remedy."""
+    return [f"{printable(each.text)} {printable(each.remedy)}".strip() for each in document.advice]
+
+
+def stopped(document: RunDocument) -> list[str]:
+    """Why the run ended early, where it did."""
+    match document.stopped:
+        case "interrupted":
+            return ["The run was interrupted: what had finished is judged, with the blocks that are whole."]
+        case "budget":
+            return ["The budget was used up before all planned blocks were run."]
+        case _:
+            return []
+
+
+def orders(document: RunDocument) -> list[str]:
+    """How many orders were tried of how many there are: absence of an anomaly is no proof beyond them."""
+    return [
+        f"{printable(name)}: {counts[0]:,} of {counts[1]:,} orders tried{'' if counts[0] >= counts[1] else ', a seeded sample'}"
+        for name, counts in document.orders_tried.items()
+        if len(counts) == 2
+    ]
+
+
+def frontier(document: RunDocument) -> list[str]:
+    """Which arms no other arm beats on every metric, and how often resampling says so."""
+    edge = document.frontier
+    if edge is None or not edge.arms or len(edge.arms) == len(document.arms) == 1:
+        return []
+    metrics = printable(" and ".join(edge.metrics))
+    named = [f"{labels.long(document, arm)} ({numbers.share(edge.share.get(str(arm), 1.0))})" for arm in edge.arms]
+    return [f"Not beaten on {metrics}: {', '.join(named)}; the share is how often resampling keeps it there."]
+
+
+def _primary_effects(document: RunDocument) -> list[EffectRecord]:
+    primary = document.primary.name
+    return [each for each in document.effects if each.metric == primary and (each.verdict or each.withheld)]

@@ -1,0 +1,106 @@
+"""The order in which a run is told, the same on the terminal, in Markdown and on a page: sections of finished sentences."""
+
+from dataclasses import dataclass
+
+from mastery.lab.document import RunDocument
+from mastery.report import labels, numbers, sentences
+from mastery.report.plain_text import printable
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One sentence; `word` is the short answer that stands in front of it (holds, fails), `note` what explains it."""
+
+    text: str
+    word: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading and its sentences."""
+
+    heading: str
+    lines: tuple[Line, ...]
+
+
+def telling(document: RunDocument) -> list[Section]:
+    """Everything that is said about a run beside its table and plot; empty sections are left out."""
+    sections = [
+        Section("Verdicts", _plain(sentences.verdicts(document))),
+        Section("Guardrails", _plain(_guardrails(document))),
+        Section("Claims", tuple(_claims(document))),
+        Section("Cited, not measured here", tuple(_cited(document))),
+        Section("Checked against", _plain([sentences.reference(document, each) for each in document.references])),
+        Section("Your prediction", _plain(prediction(document))),
+        Section("How far to trust it", _plain(_trust(document))),
+    ]
+    return [section for section in sections if section.lines]
+
+
+def setting(document: RunDocument) -> list[tuple[str, str]]:
+    """What the figures hold for: the factors held fixed, the components, the machine, the seed."""
+    rows = [("held fixed", labels.fixed(document))]
+    for component in document.components:
+        details = ", ".join(f"{key} {value}" for key, value in component.configuration.items())
+        version = f" {component.version}" if component.version else ""
+        rows.append((component.name, f"{component.how}{version}{', ' if details else ''}{details}"))
+    rows += [
+        ("machine", str(document.machine.get("machine_class", ""))),
+        ("seed", str(document.seed)),
+        ("started", document.started),
+        ("finished", document.finished),
+        ("version", document.package),
+        ("run", document.id),
+        ("hash", document.hash),
+    ]
+    return [(printable(name), printable(value)) for name, value in rows if value]
+
+
+def prediction(document: RunDocument) -> list[str]:
+    """What the reader expected and how it turned out."""
+    made = document.prediction
+    sentence = made.score.get("sentence")
+    return [printable(str(sentence))] if made.kind == "made" and sentence else []
+
+
+def _guardrails(document: RunDocument) -> list[str]:
+    """At most the dozen worst, for a grid of many arms would drown the rest."""
+    if document.rule.reason == "exact":
+        return sentences.orders(document)
+    ranked = sorted(document.guardrails, key=lambda each: (each.trials_with_any == 0, each.arm))
+    told = [sentences.guardrail(document, each) for each in ranked[:12]]
+    rest = len(ranked) - len(told)
+    return [*told, f"{numbers.counted(rest, 'more guardrail')} in the table."] if rest else told
+
+
+def _claims(document: RunDocument) -> list[Line]:
+    return [Line(sentences.claim(each), sentences.STANDING[each.standing], printable(each.because)) for each in document.claims]
+
+
+def _cited(document: RunDocument) -> list[Line]:
+    return [
+        Line(printable(each.text), "cited", printable(f"{each.source}, {each.version}, {each.url}".replace(", , ", ", ")))
+        for each in document.cited
+    ]
+
+
+def _trust(document: RunDocument) -> list[str]:
+    adjusted = any(each.adjusted for each in document.effects)
+    note = ["Verdicts are adjusted for the number of arms; the other intervals are not."] if adjusted else []
+    if any(each.indication for each in document.effects):
+        note.append("A quick run indicates: few blocks, intervals not adjusted for the number of arms.")
+    return [
+        *sentences.stopped(document),
+        sentences.rule(document),
+        *note,
+        *sentences.noise(document),
+        *sentences.frontier(document),
+        *sentences.voids(document),
+        *sentences.skipped(document),
+        *sentences.advice(document),
+    ]
+
+
+def _plain(texts: list[str]) -> tuple[Line, ...]:
+    return tuple(Line(text) for text in texts)
