@@ -7,7 +7,7 @@ with exactly one rw G-single, with two or more G2-item, and G2 when they need a 
 """
 
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -60,81 +60,110 @@ _SHAPES: tuple[_Shape, ...] = (
 )
 
 
-def find_cycles(edges: Iterable[Edge], *, searches_at_most: int = 20_000) -> tuple[tuple[Cycle, ...], bool]:
-    """One shortest example of each anomaly, and whether the search was complete within its budget of edges tried."""
-    graph = _Graph(edge for edge in edges if edge.source != edge.target)
+def find_cycles(edges: Iterable[Edge], *, steps_at_most: int = 5_000_000) -> tuple[tuple[Cycle, ...], bool]:
+    """One short example of each anomaly, and whether the search was complete within its budget of edges walked."""
+    graph = _Graph([edge for edge in edges if edge.source != edge.target])
     found: dict[Anomaly, Cycle] = {}
-    complete = True
-    for component in graph.components():
-        inside = graph.within(component)
-        left = [searches_at_most]
-        for shape in _SHAPES:
-            _look(inside, found, left, shape)
-        _look_for_write_skew(inside, found, left)
-        complete = complete and left[0] >= 0
-    return tuple(found[anomaly] for anomaly in Anomaly if anomaly in found), complete
+    try:
+        # Every cycle lies inside one component.
+        for component in graph.components(frozenset(Dependency)):
+            if len(component) == 1:
+                continue
+            inside = graph.within(component)
+            inside.steps_left = steps_at_most
+            for shape in _SHAPES:
+                _look(inside, found, shape)
+            _look_for_write_skew(inside, found)
+            steps_at_most = inside.steps_left
+    except _BudgetSpent:
+        return _in_order(found), False
+    return _in_order(found), True
 
 
-def _look(graph: "_Graph", found: dict[Anomaly, Cycle], left: list[int], shape: _Shape) -> None:
+def _in_order(found: Mapping[Anomaly, Cycle]) -> tuple[Cycle, ...]:
+    return tuple(found[anomaly] for anomaly in Anomaly if anomaly in found)
+
+
+def _look(graph: "_Graph", found: dict[Anomaly, Cycle], shape: _Shape) -> None:
     anomaly, begins, leads = shape
+    if anomaly in found:
+        return
+    ways = _Ways(graph, leads)
     for edge in graph.edges_of(begins):
-        if anomaly in found or left[0] < 0:
-            return
-        left[0] -= 1
-        back = graph.shortest_path(edge.target, edge.source, leads)
+        back = ways.shortest(edge.target, edge.source)
         if back is not None:
             found[anomaly] = Cycle(anomaly, (edge, *back))
-
-
-def _look_for_write_skew(graph: "_Graph", found: dict[Anomaly, Cycle], left: list[int]) -> None:
-    for edge in graph.edges_of(_BACKWARD):
-        if {Anomaly.G2_ITEM, Anomaly.G2} <= found.keys() or left[0] < 0:
             return
-        left[0] -= 1
+
+
+def _look_for_write_skew(graph: "_Graph", found: dict[Anomaly, Cycle]) -> None:
+    wanted = {Anomaly.G2_ITEM}
+    if graph.edges_of({Dependency.PREDICATE_RW}):
+        wanted.add(Anomaly.G2)
+    forward, over_rows, over_all = _Ways(graph, _FORWARD), _Ways(graph, _ITEM), _Ways(graph, frozenset(Dependency))
+    for edge in graph.edges_of(_BACKWARD):
+        if wanted <= found.keys():
+            return
         # With a way back over forward edges alone it is a G-single; every other way back has an rw of its own.
-        if graph.shortest_path(edge.target, edge.source, _FORWARD) is not None:
+        if forward.shortest(edge.target, edge.source) is not None:
             continue
-        over_rows = graph.shortest_path(edge.target, edge.source, _ITEM) if edge.kind is Dependency.RW else None
-        back = over_rows or graph.shortest_path(edge.target, edge.source, frozenset(Dependency))
+        back = over_rows.shortest(edge.target, edge.source) if edge.kind is Dependency.RW else None
+        anomaly = Anomaly.G2 if back is None else Anomaly.G2_ITEM
+        back = back or over_all.shortest(edge.target, edge.source)
         if back is not None:
-            anomaly = Anomaly.G2_ITEM if over_rows else Anomaly.G2
             found.setdefault(anomaly, Cycle(anomaly, (edge, *back)))
+
+
+class _BudgetSpent(Exception):
+    """The search ends without a complete answer."""
 
 
 class _Graph:
     """Edges by source; parallel edges of different kinds stay apart."""
 
-    def __init__(self, edges: Iterable[Edge]) -> None:
-        self.edges: list[Edge] = list(edges)
+    def __init__(self, edges: Sequence[Edge]) -> None:
+        self.edges = edges
+        self.steps_left = 0
         self.out: dict[int, list[Edge]] = {}
-        for edge in self.edges:
+        for edge in edges:
             self.out.setdefault(edge.source, []).append(edge)
 
     def within(self, nodes: Collection[int]) -> "_Graph":
-        return _Graph(edge for node in sorted(nodes) for edge in self.out.get(node, ()) if edge.target in nodes)
+        return _Graph([edge for node in sorted(nodes) for edge in self.out.get(node, ()) if edge.target in nodes])
 
     def edges_of(self, kinds: Collection[Dependency]) -> list[Edge]:
         return [edge for edge in self.edges if edge.kind in kinds]
 
-    def shortest_path(self, start: int, goal: int, kinds: Collection[Dependency]) -> tuple[Edge, ...] | None:
-        """Breadth first over edges of these kinds; None when there is no way."""
+    def components(self, kinds: Collection[Dependency]) -> list[frozenset[int]]:
+        """The strongly connected components over edges of these kinds, those that are led to first."""
+        return strongly_connected({node: [e.target for e in out if e.kind in kinds] for node, out in self.out.items()})
+
+
+class _Ways:
+    """Shortest ways over some kinds of edges. A way never enters a component behind its goal's, which prunes most walks."""
+
+    def __init__(self, graph: _Graph, kinds: Collection[Dependency]) -> None:
+        self.graph = graph
+        self.kinds = kinds
+        self.rank = {node: rank for rank, component in enumerate(graph.components(kinds)) for node in component}
+
+    def shortest(self, start: int, goal: int) -> tuple[Edge, ...] | None:
+        """Breadth first; None when there is no way."""
         came_by: dict[int, Edge] = {}
-        waiting = deque([start])
+        waiting = deque([start] if self.rank[start] >= self.rank[goal] else [])
         while waiting:
             node = waiting.popleft()
             if node == goal:
                 return _walk_back(came_by, start, goal)
-            for edge in self.out.get(node, ()):
-                if edge.kind in kinds and edge.target not in came_by and edge.target != start:
+            for edge in self.graph.out.get(node, ()):
+                self.graph.steps_left -= 1
+                if self.graph.steps_left < 0:
+                    raise _BudgetSpent
+                onward = edge.kind in self.kinds and self.rank[edge.target] >= self.rank[goal]
+                if onward and edge.target not in came_by and edge.target != start:
                     came_by[edge.target] = edge
                     waiting.append(edge.target)
         return None
-
-    def components(self) -> list[frozenset[int]]:
-        """The strongly connected components with more than one node: every cycle lies inside one of them."""
-        return [
-            each for each in strongly_connected({node: [e.target for e in out] for node, out in self.out.items()}) if len(each) > 1
-        ]
 
 
 def _walk_back(came_by: Mapping[int, Edge], start: int, goal: int) -> tuple[Edge, ...]:

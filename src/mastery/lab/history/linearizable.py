@@ -150,7 +150,8 @@ class _Search:
                 if not self._linearized:
                     return Linearizability.VIOLATED
                 entry = self._next[self._take_back()]
-        self._remember()
+        # Also when a dead end on the way, with writes of unknown end in it, was as long.
+        self.longest, self.value_then = tuple(call for call, _ in self._linearized), self.value
         return Linearizability.LINEARIZABLE
 
     def _linearize(self, call: int, value: Value) -> None:
