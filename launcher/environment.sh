@@ -5,8 +5,8 @@
 choose_environment() {
     if [ -n "${MASTERY_HOME:-}" ]; then
         data=$MASTERY_HOME
-    elif [ -w "$here" ] && { [ -e "$here/.venv/launcher" ] || [ ! -e "$here/.venv" ]; }; then
-        # A .venv without our stamp was made by somebody else for something else: it stays as it is.
+    elif [ -w "$here" ] && { [ -w "$here/.venv/launcher" ] || [ ! -e "$here/.venv" ]; }; then
+        # A .venv without our stamp was made for something else, one that cannot be written by another user: both stay as they are.
         environment=$here/.venv
         return
     else

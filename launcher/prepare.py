@@ -14,6 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -41,6 +42,8 @@ class Refused(Exception):
 def only_one(lock: Path) -> Iterator[None]:
     """Two launchers at once would build the same folder: the second waits, and says so."""
     with lock.open("w") as file:
+        # pip inherits the lock: when we are killed and it goes on alone, the next start waits for it to end.
+        os.set_inheritable(file.fileno(), True)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -141,6 +144,7 @@ def run_logged(command: Sequence[str | Path]) -> str:
         command,
         check=False,
         text=True,
+        close_fds=False,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,  # in the order in which it was said
@@ -258,16 +262,20 @@ def add(environment: Path, clone: Path, names: Sequence[str]) -> None:
 
 
 def bring_up_to_date(clone: Path, environment: Path, wanted: Sequence[str]) -> None:
+    """Builds, adds or only refreshes: the least that makes the environment hold what is wanted."""
+    began = time.monotonic()
     held = held_locks(environment)
     if environment.exists() and not (environment / "launcher").is_dir():
         raise Refused(f"{environment} exists and was not made by this launcher.", remedy="move it, or choose: MASTERY_HOME=FOLDER")
     if not is_usable(environment, clone):
         still_there = {name for name in held if (clone / name).exists()}
         build(environment, clone, sorted({"requirements.lock", *wanted} | still_there))
+        say(f"Set up in {time.monotonic() - began:.1f} s.")
     else:
         missing = sorted(set(wanted) - held)
         if missing:
             add(environment, clone, missing)
+            say(f"Added in {time.monotonic() - began:.1f} s.")
         install_ourselves(environment, clone)
         stamp_with(environment, clone, ["pyproject.toml"])
 

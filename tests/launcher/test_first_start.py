@@ -3,7 +3,9 @@
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -74,6 +76,47 @@ def test_what_an_interrupted_set_up_left_is_cleared_and_not_used(ready_clone, re
     assert ready_clone.run("hello").returncode == 0
     assert list(ready_clone.environment.glob("lib/*/site-packages/tiny_base.py"))
     assert not (ready_clone.folder / ".venv.building").exists()
+
+
+def stop_inside_of_fetching(clone, tmp_path):
+    """Starts with a uv that says through a pipe that it is at work and never ends; returns the process at that moment."""
+    pipe, folder = tmp_path / "at-work", tmp_path / "bin"
+    os.mkfifo(pipe)
+    folder.mkdir()
+    (folder / "uv").write_text(f"#!/bin/sh\n: >{pipe}\nexec sleep 60\n")
+    (folder / "uv").chmod(0o755)
+    variables = {name: value for name, value in clone.variables.items() if name != "PIP_PROXY"}
+    variables["PATH"] = f"{folder}:{variables['PATH']}"
+    process = subprocess.Popen([clone.folder / "mastery"], env=variables, stderr=subprocess.DEVNULL, start_new_session=True)
+    pipe.read_bytes()
+    return process
+
+
+@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_a_set_up_that_is_killed_in_the_midst_leaves_the_next_start_nothing_half_made(tiny_clone, tmp_path, kill):
+    with stop_inside_of_fetching(tiny_clone, tmp_path) as process:
+        os.killpg(process.pid, kill)
+    assert process.returncode != 0
+    assert not tiny_clone.environment.exists()
+    again = tiny_clone.run("hello")
+    assert (again.returncode, again.stdout.split()[1:]) == (0, ["hello"])
+    assert not (tiny_clone.folder / ".venv.building").exists()
+
+
+def test_the_next_start_waits_for_a_fetch_that_outlived_its_launcher(tiny_clone, tmp_path):
+    with stop_inside_of_fetching(tiny_clone, tmp_path) as process:
+        (preparing,) = children_of(process.pid)
+        (fetching,) = children_of(preparing)
+        os.kill(preparing, signal.SIGKILL)
+    with tiny_clone.start("hello") as second:
+        assert "waiting" in second.stderr.readline()
+        os.kill(fetching, signal.SIGKILL)
+        said, _ = second.communicate()
+    assert said.split()[1:] == ["hello"]
+
+
+def children_of(pid):
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def test_an_environment_whose_python_is_gone_is_made_anew(ready_clone):

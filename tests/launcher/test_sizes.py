@@ -36,9 +36,8 @@ def test_a_package_in_two_locks_is_counted_once():
 
 def test_a_line_whose_marker_does_not_hold_here_is_left_out(tmp_path):
     lock = tmp_path / "requirements.lock"
-    lock.write_text(
-        "numpy==1.0 ; sys_platform == 'plan9' \\\n    --hash=sha256:00\nrich==15.0.0 ; python_version >= '3' \\\n    --hash=sha256:00\n"
-    )
+    elsewhere, here = "numpy==1.0 ; sys_platform == 'plan9'", "rich==15.0.0 ; python_version >= '3'"
+    lock.write_text("".join(f"{line} \\\n    --hash=sha256:00\n" for line in (elsewhere, here)))
     assert wheels_of(lock).keys() == {"rich"}
 
 
