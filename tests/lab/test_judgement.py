@@ -65,6 +65,15 @@ def test_intervals_are_adjusted_over_the_arms_and_the_plain_ones_stand_beside() 
     assert effect.plain.high < effect.interval.high
 
 
+def test_equivalence_rests_on_two_one_sided_tests_at_five_per_cent() -> None:
+    alone = judged(run([1.0])).effects[0]
+    assert alone.equivalence is not None
+    assert 0.90 <= alone.equivalence.level < 0.95
+    among_four = judged(run([1.0, 1.6, 2.0, 2.5])).effects[0]
+    assert among_four.equivalence is not None
+    assert 1.0 - 0.10 / 4 <= among_four.equivalence.level < 1.0 - 0.05 / 4
+
+
 def test_quick_runs_indicate_without_an_adjustment() -> None:
     found = judged(run([2.0, 1.0, 1.0, 1.0], blocks=6), mode=Mode.QUICK)
     assert found.is_indication

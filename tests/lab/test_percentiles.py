@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from mastery.lab.histogram import EMPTY, Histogram
+from mastery.lab.histogram import EMPTY, Histogram, bucket_of, highest_of
 from mastery.lab.percentiles import pooled_percentile, resampled_effect, samples_for, trial_percentile_ns
 
 MILLISECOND = 1_000_000
@@ -67,20 +68,22 @@ def test_equal_blocks_have_an_interval_of_one_point() -> None:
     assert found.interval.high == pytest.approx(found.value_ns, rel=0.001)
 
 
-def test_resampling_by_halving_finds_what_sorting_all_samples_finds() -> None:
+@pytest.mark.parametrize("quantile", [0.5, 0.9])
+def test_the_interval_equals_that_of_sorting_all_samples_of_every_resample(quantile: float) -> None:
     """The dumb twin: the resamples are drawn again from the same seed, and each is pooled and sorted."""
-    samples = [np.random.default_rng(seed).exponential(MILLISECOND * (1 + seed), 60).astype(np.int64) for seed in range(7)]
-    found = pooled_percentile([Histogram.from_samples(each) for each in samples], 0.9, random=np.random.default_rng(3))
+    samples = [np.random.default_rng(seed).exponential(MILLISECOND * 3.0**seed, 60).astype(np.int64) for seed in range(7)]
+    found = pooled_percentile([Histogram.from_samples(each) for each in samples], quantile, random=np.random.default_rng(3))
     assert found is not None
     assert found.interval is not None
-    weights = np.random.default_rng(3).multinomial(7, np.full(7, 1 / 7), size=2_000)
     resampled = []
-    for draw in weights:
+    for draw in np.random.default_rng(3).multinomial(7, np.full(7, 1 / 7), size=2_000):
         pooled = np.concatenate([np.tile(each, times) for each, times in zip(samples, draw, strict=True)])
-        resampled.append(np.quantile(pooled, 0.9, method="inverted_cdf"))
-    outside = np.mean(np.array(resampled) < found.interval.low * 0.998) + np.mean(np.array(resampled) > found.interval.high * 1.002)
-    # The expanded tails of seven blocks: Phi(sqrt(7/6) t) on each side, t of six degrees at 2.5 %.
-    assert outside == pytest.approx(2 * 0.0041, abs=0.006)
+        resampled.append(np.quantile(pooled, quantile, method="inverted_cdf").astype(np.int64))
+    logs = np.log(highest_of(bucket_of(np.array(resampled))))
+    # Hesterberg's tail for seven blocks: Phi(sqrt(7/6) t), t of six degrees at 2.5 %.
+    tail = stats.norm.cdf(math.sqrt(7 / 6) * stats.t.ppf(0.025, 6))
+    low, high = np.exp(np.quantile(logs, [tail, 1.0 - tail]))
+    assert (found.interval.low, found.interval.high) == (pytest.approx(low, rel=1e-9), pytest.approx(high, rel=1e-9))
 
 
 @pytest.mark.parametrize(("blocks", "quantile", "samples"), [(8, 0.5, 100), (12, 0.99, 200), (20, 0.99, 100)])

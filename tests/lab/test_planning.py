@@ -31,9 +31,9 @@ def test_stein_fixes_the_number_from_the_spread_of_the_pilot() -> None:
 
 
 def test_a_great_effect_needs_only_a_tenth_of_itself() -> None:
-    noise = np.array([0.1, -0.1, 0.1, -0.1])
+    noise = np.array([0.9, -0.9, 0.9, -0.9])
     small, great = plan(pilot_with(list(noise))), plan(pilot_with(list(noise + math.log(20.0))))
-    assert great.wanted == pytest.approx(small.wanted * (math.log(1.05) / (math.log(20.0) / 10)) ** 2, abs=1)
+    assert great.wanted == pytest.approx(small.wanted * (math.log(1.05) / (math.log(20.0) / 10)) ** 2, rel=0.02)
 
 
 def test_the_neediest_arm_decides_and_is_named() -> None:

@@ -112,7 +112,8 @@ def _rejected_by_definition(p_values: list[float]) -> set[int]:
 
 
 def test_void_shares_ten_points_apart_are_let_through_and_more_is_not() -> None:
-    assert voids_apart([2, 3], [10, 10]) is None
+    assert 4 / 10 - 3 / 10 > 0.1  # which is why the border has a hair of room
+    assert voids_apart([3, 4], [10, 10]) is None
     assert voids_apart([0, 1, 1], [6, 12, 100]) is None
     assert voids_apart([0, 2], [12, 14]) == pytest.approx(2 / 14)
 
