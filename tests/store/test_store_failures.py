@@ -146,9 +146,11 @@ def test_a_full_disk_loses_no_finished_trial_and_the_run_is_spilled_elsewhere(sm
         with pytest.raises(StoreError, match="cannot grow"):
             store.close_run(document)
         with pytest.raises(StoreError, match="cannot grow"):
-            spill(document, small_disk / "run.jsonl")
-        spilled = spill(document, tmp_path / "run.jsonl")
+            spill(document, [small_disk])
+        spilled = spill(document, [small_disk, tmp_path])
+        assert spilled.parent == tmp_path
         assert canonical(document) in spilled.read_bytes()
+        assert list(small_disk.glob("*.jsonl")) == [], "no half-written file is left behind"
     with Store.open_to_read(path) as store:
         assert len(store.open_runs()[0].trials) == kept > 10
 

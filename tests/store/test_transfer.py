@@ -227,13 +227,16 @@ def test_a_line_without_end_is_never_read_whole(store: Store) -> None:
 
 
 def test_a_spilled_run_can_be_imported_and_overwrites_nothing(store: Store, tmp_path: Path) -> None:
-    path = spill(a_run(), tmp_path / "run-aaaa.jsonl")
+    first, second = tmp_path / "first", tmp_path / "second"
+    second.mkdir()
+    path = spill(a_run(), [first, second])
+    assert path.parent == second, "the first folder does not exist"
     assert path.stat().st_mode & 0o777 == 0o600
     with path.open("rb") as file:
         assert import_from(store, file, now=NOW).runs == 1
     assert store.document("run-aaaa") == canonical(a_run())
     with pytest.raises(StoreError, match="File exists"):
-        spill(a_run(), path)
+        spill(a_run(), [second])
 
 
 TURNING = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"

@@ -7,7 +7,7 @@ Import is all or nothing: the first line that breaks a rule is named, and the st
 """
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from mastery.errors import HostileImport
+from mastery.errors import HostileImport, StoreError
 from mastery.lab.document import RunDocument, canonical
 from mastery.store.failures import explained
 from mastery.store.intake import LINE_LIMIT_BYTE, judge_line
@@ -58,16 +58,35 @@ def import_from(store: Store, file: BinaryIO, *, now: datetime) -> Imported:
     return store.take_in(_judged_lines(file, now))
 
 
-def spill(document: RunDocument, path: Path) -> Path:
-    """Saves a finished run beside the store when that cannot be written; `mastery import PATH` reads it. Raises `StoreError`."""
-    with explained(path):
-        # Never over an existing file, never readable by others, and on the disk before we say that it is safe.
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+def spill(document: RunDocument, folders: Sequence[Path]) -> Path:
+    """Saves a finished run in the first of the folders that takes it, when the store cannot; returns the file.
+
+    `mastery import FILE` reads it. Raises the `StoreError` of the last folder when none takes it.
+    """
+    for number, folder in enumerate(folders, 1):
+        path = folder / f"mastery-{document.id}.jsonl"
+        try:
+            with explained(path):
+                _write_anew(path, _run_line(canonical(document)))
+        except StoreError:
+            if number == len(folders):
+                raise
+        else:
+            return path
+    raise ValueError("a run needs at least one folder to be saved in")
+
+
+def _write_anew(path: Path, content: bytes) -> None:
+    # Never over an existing file, never readable by others, and on the disk before we say that it is safe.
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(_run_line(canonical(document)))
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
-    return path
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _run_line(document: bytes) -> bytes:
