@@ -15,6 +15,7 @@ from mastery.components.belongings import RUN_VARIABLE
 from mastery.components.component import Site
 from mastery.components.enclosure import Enclosure, enclose
 from mastery.components.machine_lock import measure_alone
+from mastery.components.postgres import PostgreSQL
 from mastery.components.run_folder import make_run_folder
 
 
@@ -28,6 +29,8 @@ def furnish(site: Site, kind: Enclosure) -> None:
     sleeper = "import time; time.sleep(600)"
     subprocess.Popen([sys.executable, "-c", sleeper], env=marked)
     # A daemon: its parent ends at once, and it leaves session and process group.
+    if os.environ.get("WITH_POSTGRES"):
+        PostgreSQL().start(site, {})
     daemon = f"import os, time\nif os.fork(): os._exit(0)\nos.setsid()\n{sleeper}"
     subprocess.run([sys.executable, "-c", daemon], env=marked, check=True)
 

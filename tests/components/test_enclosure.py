@@ -96,7 +96,7 @@ def has_init(holder: int) -> bool:
 def start(tmp_path: Path) -> Iterator[Callable[..., Enclosed]]:
     started: list[Enclosed] = []
 
-    def begin(kind: Enclosure, ending: str = "wait") -> Enclosed:
+    def begin(kind: Enclosure, ending: str = "wait", *, with_postgres: bool = False) -> Enclosed:
         run = f"t{secrets.token_hex(6)}"
         process = subprocess.Popen(
             [sys.executable, str(SCRIPT), str(tmp_path / "runs"), run, kind.value, ending],
@@ -104,6 +104,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Enclosed]]:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            env=os.environ | ({"WITH_POSTGRES": "1"} if with_postgres else {}),
         )
         enclosed = Enclosed(process, tmp_path / "runs", run)
         started.append(enclosed)
@@ -132,6 +133,41 @@ def test_killing_any_process_of_a_run_leaves_nothing_of_it(start, kind, victim):
     assert until(enclosed.leaves_nothing), list(enclosed.runs.rglob("*"))
     # The reader of the output is not kept waiting by anybody who still holds it open.
     assert "status -9" in enclosed.rest() or victim == "main process"
+
+
+def shared_memory() -> set[str]:
+    """The System V segments of this machine, which outlive their processes unless somebody removes them."""
+    return {line.split()[1] for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["main process", "holder", "init", "run process", "server", "watcher and main process"])
+@pytest.mark.parametrize("kind", possible_kinds())
+def test_nothing_is_left_with_a_postgres_and_a_mount_alive(start, kind, victim):
+    before = shared_memory()
+    enclosed = start(kind, with_postgres=True)
+    named, family = enclosed.named(), enclosed.family()
+    (server,) = (each for each in family if names(each.pid) == "postgres" and names(parent_of(each.pid)) != "postgres")
+    named["server"] = server
+    victims = [named[each] for each in victim.split(" and ") if each in named]
+    if not victims:
+        pytest.skip("there is no init without namespaces")
+    for each in victims:
+        assert processes.send(each, signal.SIGKILL)
+    if victim == "server":
+        assert until(lambda: not processes.is_alive(server))
+        os.kill(enclosed.process.pid, signal.SIGTERM)
+    if victim == "watcher and main process":
+        enclosed.process.wait()
+        assert until(lambda: bool(sweep(enclosed.runs)))
+    assert until(lambda: not any(processes.is_alive(each) for each in family))
+    assert until(enclosed.leaves_nothing), list(enclosed.runs.rglob("*"))
+    if kind is not Enclosure.TETHER:
+        assert until(lambda: shared_memory() <= before)
+
+
+def names(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().strip()
 
 
 @pytest.mark.parametrize("kind", possible_kinds())

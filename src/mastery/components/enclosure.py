@@ -50,7 +50,7 @@ def available() -> Enclosure:
 
 def _can_enter(kind: Enclosure) -> bool:
     def init(_tether: Tether) -> int:
-        _mount_own_proc()
+        _mount_own_kernel_folders()
         return 0
 
     def holder(tether: Tether) -> int:
@@ -73,7 +73,8 @@ def _enter(kind: Enclosure) -> None:
         if linux.IS_LINUX:
             linux.adopt_orphans()
         return
-    flags = linux.CLONE_NEWPID | linux.CLONE_NEWNS
+    # The shared memory of a killed server would outlive it, were it not the namespace's.
+    flags = linux.CLONE_NEWPID | linux.CLONE_NEWNS | linux.CLONE_NEWIPC
     if kind is Enclosure.USER_NAMESPACES:
         user, group = os.geteuid(), os.getegid()
         linux.unshare(flags | linux.CLONE_NEWUSER)
@@ -84,7 +85,10 @@ def _enter(kind: Enclosure) -> None:
     linux.mount("none", Path("/"), "none", linux.MS_REC | linux.MS_SLAVE)
 
 
-def _mount_own_proc() -> None:
+def _mount_own_kernel_folders() -> None:
+    shared_memory = Path("/dev/shm")  # noqa: S108 - the kernel's name for it
+    if shared_memory.is_dir():
+        linux.mount("tmpfs", shared_memory, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, options="mode=1777")
     linux.mount("proc", Path("/proc"), "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
 
 
@@ -186,7 +190,7 @@ class _Holder:
         os.close(start_line)
         os.read(may_start, 1)
         os.close(may_start)
-        _mount_own_proc()
+        _mount_own_kernel_folders()
         return self._wait_for_run(tether)
 
     def _wait_for_run(self, tether: Tether) -> int:

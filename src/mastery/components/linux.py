@@ -10,6 +10,7 @@ from pathlib import Path
 IS_LINUX = sys.platform.startswith("linux")
 
 CLONE_NEWNS = 0x0002_0000
+CLONE_NEWIPC = 0x0800_0000
 CLONE_NEWUSER = 0x1000_0000
 CLONE_NEWPID = 0x2000_0000
 
