@@ -11,7 +11,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 SOURCES = REPOSITORY / "src" / "mastery"
 HOMELESS_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "core", "manager", "managers", "base", "shared"}
 LONGEST_MODULE, LONGEST_FUNCTION, LONGEST_EXPERIMENT = 500, 80, 120
-SHORTEST_SENTENCE = 4
+SHORTEST_SENTENCE = 3
 
 # Offences that were there before their rule; the number may only go down. Empty is the aim.
 RATCHET: dict[str, int] = {}
@@ -99,7 +99,8 @@ OF_SOURCES: list[Rule] = [
     importing_ourselves_late,
     experimenting_by_hand,
 ]
-OF_TESTS: list[Rule] = [oversized, named_after_nothing, without_opening_sentence, unfinished, named_without_a_sentence]
+# A module of tests needs no opening sentence: the names of its tests are sentences.
+OF_TESTS: list[Rule] = [oversized, named_after_nothing, unfinished, named_without_a_sentence]
 
 
 def offences(rule: Rule, folder: Path) -> list[str]:
