@@ -4,6 +4,8 @@ import shutil
 import sys
 from pathlib import Path
 
+import pytest
+
 
 def test_the_first_start_makes_the_environment_and_runs_the_program(tiny_clone):
     first = tiny_clone.run("hello")
@@ -29,6 +31,7 @@ def test_without_a_new_enough_python_the_sentence_says_what_to_do(tiny_clone, tm
     assert tiny_clone.run("hello", PATH=str(old)).returncode == 0
 
 
+@pytest.mark.slow
 def test_an_extra_that_the_program_lacks_is_added_and_the_program_starts_again(ready_clone):
     done = ready_clone.run("needs-extra")
     assert (done.returncode, done.stdout.split()[1:]) == (0, ["needs-extra"])
