@@ -111,6 +111,7 @@ class _Book:
     writer: dict[tuple[str, int], int] = field(default_factory=dict)
     last_append: dict[tuple[int, str], int] = field(default_factory=dict)
     longest: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    reader: dict[str, str] = field(default_factory=dict)
     forked: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -118,14 +119,15 @@ class _Book:
             for action in transaction.actions:
                 if isinstance(action, Append):
                     self._enter(number, action)
-        lists = [(read.key, values) for _, read, values in self.reads()]
-        lists += [(key, tuple(values)) for key, values in self.final.items()]
-        for key, values in lists:
+        lists = [(f"T{number + 1}", read.key, values) for number, read, values in self.reads()]
+        lists += [("The final look", key, tuple(values)) for key, values in self.final.items()]
+        for reader, key, values in lists:
             known = self.longest.get(key, ())
             longer, shorter = (values, known) if len(values) > len(known) else (known, values)
             if longer[: len(shorter)] != shorter:
                 self.forked.setdefault(key, (shorter, longer))
-            self.longest[key] = longer
+            if longer is values or key not in self.longest:
+                self.longest[key], self.reader[key] = longer, reader
 
     def _enter(self, number: int, action: Append) -> None:
         if (action.key, action.value) in self.writer:
@@ -158,9 +160,15 @@ class _Book:
 
 
 def _proofs(book: _Book, final: Mapping[str, Sequence[int]] | None) -> Iterator[tuple[Anomaly | Broken, str]]:
+    # A list that begins a longer one holds nothing that the longer one lacks: unless a key forked, one list tells all.
+    for key, values in book.longest.items():
+        if key not in book.forked:
+            yield from _wrong_values(book, key, values, f"{book.reader[key]} read {key} as {_short(values)}")
     for number, read, values in book.reads():
         name = f"T{number + 1} read {read.key} as {_short(values)}"
-        yield from _wrong_values(book, number, read.key, values, name)
+        if read.key in book.forked:
+            yield from _wrong_values(book, read.key, values, name)
+        yield from _intermediate(book, number, read.key, values)
     for number, transaction in enumerate(book.transactions):
         if transaction.end is End.OK:
             yield from _internal(number, transaction)
@@ -170,7 +178,7 @@ def _proofs(book: _Book, final: Mapping[str, Sequence[int]] | None) -> Iterator[
         yield from _lost(book)
 
 
-def _wrong_values(book: _Book, reader: int, key: str, values: tuple[int, ...], name: str) -> Iterator[tuple[Anomaly | Broken, str]]:
+def _wrong_values(book: _Book, key: str, values: tuple[int, ...], name: str) -> Iterator[tuple[Anomaly | Broken, str]]:
     for value, times in Counter(values).items():
         if times > 1:
             yield Broken.DUPLICATE, f"duplicate: {name}, with {value} {times} times."
@@ -179,10 +187,14 @@ def _wrong_values(book: _Book, reader: int, key: str, values: tuple[int, ...], n
             yield Broken.GARBAGE, f"garbage: {name}, and nobody appended {value}."
         elif book.transactions[writer].end is End.FAIL:
             yield Anomaly.G1A, f"G1a: {name}, and T{writer + 1}, which appended {value}, aborted."
+
+
+def _intermediate(book: _Book, reader: int, key: str, values: tuple[int, ...]) -> Iterator[tuple[Anomaly, str]]:
     for value in book.foreign(reader, key, values)[-1:]:
         writer = book.writer.get((key, value))
         if writer is not None and book.last_append[writer, key] != value:
-            yield Anomaly.G1B, f"G1b: {name}, and {value} is not the last that T{writer + 1} appended to it."
+            what = f"T{reader + 1} read {key} as {_short(values)}"
+            yield Anomaly.G1B, f"G1b: {what}, and {value} is not the last that T{writer + 1} appended to it."
 
 
 def _internal(number: int, transaction: Transaction) -> Iterator[tuple[Anomaly | Broken, str]]:

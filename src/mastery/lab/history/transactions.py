@@ -40,8 +40,13 @@ def find_anomalies(transcript: Transcript) -> Finding:
     if isinstance(versions, str):
         return Finding(Judgement.UNKNOWN, why=(versions,))
     proofs: dict[Anomaly, str] = {}
-    for anomaly, sentence in _proofs(versions):
+    predicates = _PredicateEdges(versions)
+    in_order = sorted(predicates.sure, key=lambda edge: (edge.source, edge.target, edge.kind, edge.why))
+    cycles, _ = find_cycles([*_row_edges(versions), *in_order])
+    for anomaly, sentence in (*_proofs(versions), *((cycle.anomaly, str(cycle)) for cycle in cycles)):
         proofs.setdefault(anomaly, sentence)
+    if not proofs and predicates.doubtful:
+        return Finding(Judgement.UNKNOWN, why=(predicates.doubtful,))
     ordered = tuple(anomaly for anomaly in Anomaly if anomaly in proofs)
     judgement = Judgement.ANOMALOUS if ordered else Judgement.CLEAN
     return Finding(judgement, frozenset(ordered), tuple(proofs[anomaly] for anomaly in ordered))
@@ -49,11 +54,10 @@ def find_anomalies(transcript: Transcript) -> Finding:
 
 def _proofs(versions: "_Versions") -> Iterator[tuple[Anomaly, str]]:
     yield from _dirty_reads(versions)
+    yield from _dirty_misses(versions)
     yield from _vanished(versions)
     yield from _moving_predicates(versions)
     yield from _lost_updates(versions)
-    cycles, _ = find_cycles([*_row_edges(versions), *_predicate_edges(versions)])
-    yield from ((cycle.anomaly, str(cycle)) for cycle in cycles)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,12 +175,26 @@ class _Versions:
         return chain.index(write) + 1 if write in chain else None
 
     def installed(self, key: str) -> list[tuple[int, int]]:
-        """(place, transaction) of what each committed transaction left of a row: its last write of it."""
-        return [(place, w.session) for place, w in enumerate(self.chains.get(key, ()), start=1) if w in self.last_writes]
+        """(place, transaction) of the versions that count: a transaction's writes in a row leave only their last.
+
+        One that wrote again after somebody else stands twice: T1, T2, T1 is a circle of overwrites.
+        """
+        writers = [write.session for write in self.chains.get(key, ())]
+        followed_by = [*writers[1:], None]
+        return [(n, by) for n, (by, after) in enumerate(zip(writers, followed_by, strict=False), start=1) if by != after]
 
     def value_at(self, key: str, place: int) -> int | None:
         """The value of the version at a place; None before the row was born."""
         return self.born.get(key) if place == 0 else self.values[self.chains[key][place - 1]]
+
+    def matches(self, read: _PredicateRead, key: str, place: int) -> bool:
+        """Whether the version at a place lies in the predicate."""
+        value = self.value_at(key, place)
+        return value is not None and read.where.matches(value)
+
+    def missed(self, read: _PredicateRead) -> list[str]:
+        """The rows that a predicate read did not return and the reader had not changed itself."""
+        return sorted(self.chains.keys() - {row.key for row in read.rows} - read.own)
 
 
 def _name(session: int) -> str:
@@ -192,6 +210,18 @@ def _dirty_reads(versions: _Versions) -> Iterator[tuple[Anomaly, str]]:
             yield Anomaly.G1A, f"G1a: {_name(read.reader)} read {read.key} as {_name(writer)} wrote it, which aborted."
         elif read.write not in versions.last_writes:
             yield Anomaly.G1B, f"G1b: {_name(read.reader)} read a version of {read.key} that {_name(writer)} replaced itself."
+
+
+def _dirty_misses(versions: _Versions) -> Iterator[tuple[Anomaly, str]]:
+    """A predicate that misses a row by a version that was never to be seen has read that version as well."""
+    for read in versions.predicates:
+        for key in versions.missed(read):
+            missing = [place for place in range(len(versions.chains[key]) + 1) if not versions.matches(read, key, place)]
+            what = f"{_name(read.reader)} missed {key} in {read.where.low}..{read.where.high}"
+            if not missing:
+                yield Anomaly.G1A, f"G1a: {what}, where every committed version of it lies."
+            elif not {0, *(place for place, _ in versions.installed(key))} & set(missing):
+                yield Anomaly.G1B, f"G1b: {what}, where every version lies but one that its writer replaced itself."
 
 
 def _vanished(versions: _Versions) -> Iterator[tuple[Anomaly, str]]:
@@ -240,7 +270,7 @@ def _lost_updates(versions: _Versions) -> Iterator[tuple[Anomaly, str]]:
         if read_at is None:
             continue
         installed = versions.installed(read.key)
-        own = next((place for place, by in installed if by == read.reader), None)
+        own = max((place for place, by in installed if by == read.reader), default=None)
         # The read must have come before the write that it could have informed.
         if own is None or versions.chains[read.key][own - 1].step < read.step:
             continue
@@ -270,27 +300,29 @@ def _row_edges(versions: _Versions) -> Iterator[Edge]:
             yield Edge(read.reader + 1, following + 1, Dependency.RW, why)
 
 
-def _predicate_edges(versions: _Versions) -> Iterator[Edge]:
-    for read in versions.predicates:
-        returned = {row.key: row for row in read.rows}
-        for key in versions.chains:
-            if key in read.own:
-                continue
-            if key in returned:
-                trace = returned[key].trace
-                place = versions.place(key, trace[-1] if trace else None)
-                places = [] if place is None else [place]
-            else:
-                places = [place for place in range(len(versions.chains[key]) + 1) if not _matches(versions, read, key, place)]
-            # A row that was not returned may have been read at any version that does not match: only edges common to all count.
-            readings = [frozenset(_edges_of_reading(versions, read, key, place)) for place in places]
-            if readings:
-                yield from frozenset.intersection(*readings)
+class _PredicateEdges:
+    """The edges by predicate: sure ones, and why a clean judgement would be a guess if there is doubt about others.
 
+    A row that was not returned may have been read at any installed version that does not match.
+    """
 
-def _matches(versions: _Versions, read: _PredicateRead, key: str, place: int) -> bool:
-    value = versions.value_at(key, place)
-    return value is not None and read.where.matches(value)
+    def __init__(self, versions: _Versions) -> None:
+        self.sure: set[Edge] = set()
+        self.doubtful = ""
+        for read in versions.predicates:
+            for row in read.rows:
+                place = versions.place(row.key, row.trace[-1] if row.trace else None)
+                if row.key not in read.own and place is not None:
+                    self.sure |= set(_edges_of_reading(versions, read, row.key, place))
+            for key in versions.missed(read):
+                places = [0, *(place for place, _ in versions.installed(key))]
+                readings = [set(_edges_of_reading(versions, read, key, at)) for at in places if not versions.matches(read, key, at)]
+                if not readings:
+                    continue
+                common = set.intersection(*readings)
+                self.sure |= common
+                if any(each != common for each in readings):
+                    self.doubtful = f"Which version of {key} {_name(read.reader)}'s predicate passed over cannot be told."
 
 
 def _edges_of_reading(versions: _Versions, read: _PredicateRead, key: str, place: int) -> Iterator[Edge]:
@@ -299,7 +331,7 @@ def _edges_of_reading(versions: _Versions, read: _PredicateRead, key: str, place
     writers = dict(versions.installed(key))
     span = f"{read.where.low}..{read.where.high}"
     changes = [
-        after for before, after in pairwise(places) if _matches(versions, read, key, before) != _matches(versions, read, key, after)
+        after for before, after in pairwise(places) if versions.matches(read, key, before) != versions.matches(read, key, after)
     ]
     before = [at for at in changes if at <= place]
     after = [at for at in changes if at > place]
