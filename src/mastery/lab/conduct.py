@@ -2,9 +2,9 @@
 
 import gc
 import os
-import time
 from array import array
 from collections.abc import Generator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mastery.components.power_cut import Moment, run_and_cut
 from mastery.errors import BrokenExperiment
 from mastery.lab.disturbance import Disturbance, Readings
 from mastery.lab.experiment import Arm, TrialFunction
@@ -38,6 +39,10 @@ LITTLE_FROM_NS = 50_000
 
 class GeneratorSaturated(Exception):
     """The load generator, not the system, was the bottleneck; the trial is void."""
+
+
+class NothingMeasured(Exception):
+    """The load ended before any operation did."""
 
 
 class FiguresDisagree(Exception):
@@ -69,7 +74,7 @@ class Conducted:
     seconds: float = 0.0
 
 
-def conduct(assignment: Assignment, *, clock: Clock = time.perf_counter_ns) -> Conducted:
+def conduct(assignment: Assignment, *, clock: Clock) -> Conducted:
     """Runs one trial in this process. Whatever it raises voids the trial; the caller records the cause."""
     conducted = Conducted()
     began = clock()
@@ -77,8 +82,10 @@ def conduct(assignment: Assignment, *, clock: Clock = time.perf_counter_ns) -> C
     try:
         wanted = next(steps)
         while True:
-            result = _perform(wanted, assignment, clock, conducted)
-            finished = _resume(steps, result)
+            # What is left of a crash can be read until the trial function asks for something else.
+            with ExitStack() as stack:
+                result = _perform(wanted, assignment, clock, conducted, stack)
+                finished = _resume(steps, result)
             conducted.metrics.update(result.metrics)
             conducted.notes.update(result.notes)
             if finished is None:
@@ -91,6 +98,12 @@ def conduct(assignment: Assignment, *, clock: Clock = time.perf_counter_ns) -> C
     finally:
         steps.close()
     conducted.seconds = (clock() - began) / 1e9
+    # What nobody declared has no unit and no direction: a misspelt name must not vanish in silence.
+    if unknown := sorted(set(conducted.metrics) - set(assignment.metrics)):
+        raise BrokenExperiment(
+            f"The trial recorded {', '.join(unknown)}, which the experiment does not declare.",
+            remedy=f"Its metrics are {', '.join(assignment.metrics)}.",
+        )
     return conducted
 
 
@@ -102,17 +115,16 @@ def _resume(steps: Generator[Any, Any, None], result: Result) -> tuple[Any] | No
         return None
 
 
-def _perform(wanted: Any, assignment: Assignment, clock: Clock, conducted: Conducted) -> Result:
+def _perform(wanted: Any, assignment: Assignment, clock: Clock, conducted: Conducted, stack: ExitStack) -> Result:
     match wanted:
         case Once(measure):
             began = clock()
             value = measure()
             return Result(operations=1, seconds=(clock() - began) / 1e9, value=value)
-        case Crash():
-            low, high = wanted.after_s
-            after_s = Random(assignment.seed).uniform(low, high)
-            aftermath = wanted.place.run_and_cut(wanted.writer, wanted.arguments, after_s=after_s)
-            return Result(operations=len(aftermath.acknowledged), seconds=after_s, value=aftermath)
+        case Crash(site, call, after_s, since):
+            moment = Moment(Random(assignment.seed).uniform(*after_s), since)
+            aftermath = stack.enter_context(run_and_cut(site.place, call, moment, folder=site.folder))
+            return Result(operations=len(aftermath.acknowledged), seconds=aftermath.cut_after_s, value=aftermath)
         case Recorded(op):
             return _drive(_recording(op, clock), 1, assignment, clock, conducted)
         case Batched(op, count):
@@ -202,6 +214,8 @@ def _fold(gathered: Gathered, batch: int, assignment: Assignment, cpu_s: float, 
     )
     seconds = (max(each.finished_ns for each in samples) - min(each.started_ns for each in samples)) / 1e9
     seconds = max(seconds, 1e-9)
+    if not outcomes.all:
+        raise NothingMeasured("no operation ended within the trial")
     result = Result(
         operations=outcomes.all,
         seconds=seconds,

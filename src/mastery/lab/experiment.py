@@ -22,6 +22,7 @@ from typing import Any
 from mastery.components.component import Component
 from mastery.errors import BrokenExperiment, UnknownName
 from mastery.lab.claim import Cited, Claim
+from mastery.lab.document import FactorRecord, MetricRecord
 from mastery.lab.load import Closed, Load
 from mastery.lab.reference import Reference
 
@@ -61,6 +62,10 @@ class Factor:
     quick: Sequence[Level] | None = None
     meaning: str = ""
 
+    def record(self) -> FactorRecord:
+        """The factor as it stands in the run document."""
+        return FactorRecord(name=self.name, levels=list(self.levels), baseline=self.baseline, unit=self.unit, meaning=self.meaning)
+
 
 @dataclass(frozen=True, slots=True)
 class Metric:
@@ -72,6 +77,17 @@ class Metric:
     role: str = Role.RESPONSE
     primary: bool = False
     meaning: str = ""
+
+    def record(self, primary: "Metric") -> MetricRecord:
+        """The metric as it stands in the run document; `primary` is the one that gets verdicts."""
+        return MetricRecord(
+            name=self.name,
+            unit=self.unit,
+            better=Better(self.better).value,
+            role=Role(self.role).value,
+            primary=self is primary,
+            meaning=self.meaning,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +124,8 @@ class Experiment:
     # Settings of components whose scope is the arm: component name -> settings, from the arm.
     settings: Callable[[Arm], Mapping[str, Mapping[str, str]]] | None = None
     only: Callable[[Arm], bool] | None = None
+    # The names of the resources that an arm needs; all of them where this is left out.
+    needs: Callable[[Arm], Sequence[str]] | None = None
     smallest_effect: float = 0.10
     claims: tuple[Claim, ...] = ()
     cited: tuple[Cited, ...] = ()
@@ -116,11 +134,16 @@ class Experiment:
     exact: bool = False
     # Seconds one trial takes beside its load (set-up, power cut, recovery); for the estimate before the start.
     overhead_s: float = 0.05
+    # A trial that takes longer than this (or than five times its load) is void.
+    timeout_s: float = 60.0
     writes: str = ""
     source: str = ""
 
     def load_of(self, arm: Arm) -> Load:
         return self.load(arm) if callable(self.load) else self.load
+
+    def resources_of(self, arm: Arm) -> tuple[str, ...]:
+        return tuple(self.needs(arm)) if self.needs else tuple(self.resources)
 
     def metric(self, name: str) -> Metric:
         for metric in self.metrics:
@@ -240,6 +263,11 @@ def contradictions(declared: Experiment) -> list[str]:
     for reference in declared.references:
         if reference.metric not in names:
             found.append(f"reference {reference.id!r} speaks of the metric {reference.metric!r}, which it does not have.")
+    found += [
+        f"metric {metric.name!r} is {metric.better!r} and of the role {metric.role!r}; see Better and Role."
+        for metric in declared.metrics
+        if metric.better not in set(Better) or metric.role not in set(Role)
+    ]
     if not 0 < declared.smallest_effect < 1:
         found.append(f"smallest_effect is {declared.smallest_effect}; it must lie between 0 and 1.")
     return found

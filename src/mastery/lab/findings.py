@@ -12,17 +12,15 @@ from mastery.lab.document import (
     CitedRecord,
     EffectRecord,
     Estimate,
-    FactorRecord,
     FrontierRecord,
     GuardrailRecord,
-    MetricRecord,
     ReferenceRecord,
     RuleRecord,
     RunDocument,
     sealed,
 )
 from mastery.lab.evidence import Evidence
-from mastery.lab.experiment import Metric, Role
+from mastery.lab.experiment import Better, Metric, Role
 from mastery.lab.frontier import Objective, Summary, standings
 from mastery.lab.guardrail import guardrail
 from mastery.lab.histogram import merge_all
@@ -63,11 +61,8 @@ def document_of(evidence: Evidence, *, rule: RuleRecord, stopped: str, finished:
         machine=header.machine,
         noise={**header.noise, **noise},
         components=list(header.components),
-        factors=[
-            FactorRecord(name=f.name, levels=list(f.levels), baseline=f.baseline, unit=f.unit, meaning=f.meaning)
-            for f in experiment.factors
-        ],
-        metrics=[_metric_record(metric, experiment.primary) for metric in experiment.metrics],
+        factors=[factor.record() for factor in experiment.factors],
+        metrics=[metric.record(experiment.primary) for metric in experiment.metrics],
         arms=arm_records(plan),
         prediction=header.prediction,
         trials=evidence.trials,
@@ -102,17 +97,6 @@ def declaration_of(plan: Plan) -> dict[str, Any]:
         "loads": {str(arm.index): repr(experiment.load_of(arm)) for arm in plan.arms},
         "resources": sorted(experiment.resources),
     }
-
-
-def _metric_record(metric: Metric, primary: Metric) -> MetricRecord:
-    return MetricRecord(
-        name=metric.name,
-        unit=metric.unit,
-        better=metric.better,  # type: ignore[arg-type]  # the declaration's word, checked when it was loaded
-        role=metric.role,  # type: ignore[arg-type]
-        primary=metric is primary,
-        meaning=metric.meaning,
-    )
 
 
 def _random(plan: Plan, *stream: int) -> np.random.Generator:
@@ -216,7 +200,7 @@ def _effects(evidence: Evidence, *, doubted: set[str]) -> tuple[list[EffectRecor
             evidence.log_values(metric.name),
             baseline=0,
             smallest_effect=experiment.smallest_effect,
-            better=_direction(metric),
+            better=Better(metric.better),
             mode=plan.mode if is_primary else Mode.QUICK,
             twin=twin,
         )
@@ -230,10 +214,6 @@ def _effects(evidence: Evidence, *, doubted: set[str]) -> tuple[list[EffectRecor
             if effect.arm != twin:
                 effects.append(_effect_record(evidence, metric, effect, is_primary=is_primary, doubted=doubted, stream=stream))
     return effects, noise
-
-
-def _direction(metric: Metric) -> Any:
-    return metric.better
 
 
 def _noise(judgement: Judgement, blocks: int) -> dict[str, Any]:

@@ -1,11 +1,14 @@
 """What a trial function yields to the engine, and what it gets back."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
+
+from mastery.components.crash_site import CrashSite
+from mastery.components.power_cut import Since, WriterCall
 
 Op = Callable[[int], object]
 
@@ -89,16 +92,17 @@ class Once:
 
 @dataclass(frozen=True, slots=True)
 class Crash:
-    """Runs `writer(folder, acknowledge, **arguments)` in a place that dies after `after_s`, then recovers the place.
+    """Runs a writer in a place that dies, then recovers the place; `Result.value` is the aftermath.
 
-    `writer` is a module-level function (it may have to run under another kernel); `after_s` is a range in seconds from
-    which the seed picks a phase; `place` is the address of the place that dies.
+    The aftermath's folder can be read until the trial function yields again or ends. `after_s` is the range in seconds
+    from which the seed draws the moment of the cut: a cut at a fixed phase could always miss the window. It counts from
+    when the writer may start, or from when it has returned.
     """
 
-    writer: Callable[..., None]
-    place: Any
-    arguments: Mapping[str, Any] = field(default_factory=dict)
+    site: CrashSite
+    call: WriterCall
     after_s: tuple[float, float] = (0.05, 0.25)
+    since: Since = Since.READY
 
 
 @dataclass(slots=True)

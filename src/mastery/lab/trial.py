@@ -40,7 +40,8 @@ def closed_loop(op: Op, *, clock: Clock, until_ns: int, operations: int | None, 
     """Runs `op(0), op(1), ...` until the time or the count is reached; two clock readings an operation."""
     record = samples.latencies.append
     outcomes = samples.outcomes
-    last = -1 if operations is None else operations - 1
+    # No operation has the number -2: without a count, only the time ends the loop.
+    last = -2 if operations is None else operations - 1
     i = -1
     samples.started_ns = finished = clock()
     while finished < until_ns and i != last:

@@ -1,0 +1,159 @@
+"""Starts what an experiment needs, gives each trial its own fresh data, and puts trials into workers."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from mastery.components.component import Component, Here, Missing, Scope, Service, Site
+from mastery.errors import MasteryError
+from mastery.lab.conduct import Assignment, Conducted, conduct
+from mastery.lab.document import ComponentRecord, TrialRecord
+from mastery.lab.experiment import Arm, Experiment
+from mastery.lab.histogram import Histogram
+from mastery.lab.plan import Plan, Task
+from mastery.lab.worker import Void, in_worker
+
+
+def find_components(experiment: Experiment, site: Site) -> dict[str, Here | Missing]:
+    """What each resource of the experiment answers on this machine."""
+    return {name: component.find(site) for name, component in experiment.resources.items()}
+
+
+@dataclass(slots=True)
+class Host:
+    """The services of one run. Those of scope run live as long as the host, those of scope arm as long as one trial."""
+
+    experiment: Experiment
+    site: Site
+    found: Mapping[str, Here | Missing]
+    _services: dict[str, Service] = field(default_factory=dict)
+    _trials: int = 0
+
+    def __enter__(self) -> "Host":
+        try:
+            for name, component in self.experiment.resources.items():
+                if isinstance(self.found[name], Here) and component.scope is Scope.RUN:
+                    self._services[name] = component.start(self.site, {})
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Ends every service, the last one started first."""
+        while self._services:
+            _, service = self._services.popitem()
+            service.stop()
+
+    def records(self) -> tuple[ComponentRecord, ...]:
+        """The components as they stand in the document."""
+        records = []
+        for name, component in self.experiment.resources.items():
+            found = self.found[name]
+            how, version = (found.how, found.version) if isinstance(found, Here) else (f"missing: {found.reason}", "")
+            service = self._services.get(name)
+            configuration = dict(service.configuration()) if service is not None else {}
+            records.append(ComponentRecord(name=component.name, how=how, version=version, configuration=configuration))
+        return tuple(records)
+
+    def run_trial(self, plan: Plan, task: Task, *, clock: Callable[[], float]) -> tuple[TrialRecord, Histogram | None]:
+        """One trial with fresh data, in a worker of its own; its failure is its record, never an exception."""
+        arm = next(each for each in plan.arms if each.index == task.slot.arm)
+        self._trials += 1
+        started = clock()
+        with ExitStack() as stack:
+            try:
+                addresses, before = self._prepare(arm, stack)
+            except MasteryError as failure:
+                self._restart()
+                return self._record(task, started, clock(), Void(f"the trial could not be set up: {failure.message}")), None
+            answer = in_worker(partial(_work, plan, task, arm, addresses), timeout_s=self._patience_s(task))
+            after = self._counters()
+            record = self._record(task, started, clock(), answer)
+        moved = {name: after[name] - before[name] for name in after if name in before and after[name] != before[name]}
+        record = msgspec.structs.replace(record, counters=moved)
+        return record, answer.histogram if isinstance(answer, Conducted) else None
+
+    def _patience_s(self, task: Task) -> float:
+        return max(self.experiment.timeout_s, 5.0 * task.seconds + 10.0 * self.experiment.overhead_s)
+
+    def _prepare(self, arm: Arm, stack: ExitStack) -> tuple[dict[str, Any], dict[str, float]]:
+        """The addresses of one trial, and the counters as they stand before it. A resource the arm does without is None."""
+        needed = self.experiment.resources_of(arm)
+        addresses: dict[str, Any] = {}
+        for name, component in self.experiment.resources.items():
+            addresses[name] = None
+            if name in needed:
+                service = self._services.get(name) or stack.enter_context(self._started(name, component, arm))
+                addresses[name] = stack.enter_context(service.fresh(f"t{self._trials}"))
+        return addresses, self._counters()
+
+    @contextlib.contextmanager
+    def _started(self, name: str, component: Component, arm: Arm) -> Iterator[Service]:
+        settings = self.experiment.settings(arm).get(name, {}) if self.experiment.settings else {}
+        service = component.start(self.site, settings)
+        try:
+            yield service
+        finally:
+            service.stop()
+
+    def _counters(self) -> dict[str, float]:
+        counters: dict[str, float] = {}
+        for name, service in self._services.items():
+            # A server that was killed meanwhile has no counters; the next set-up finds out and starts it again.
+            with contextlib.suppress(MasteryError):
+                counters.update({f"{name}.{counter}": value for counter, value in service.counters().items()})
+        return counters
+
+    def _restart(self) -> None:
+        """Starts the services anew after one of them failed to give out data: somebody may have killed it."""
+        with contextlib.suppress(MasteryError):
+            self.stop()
+            self.__enter__()
+
+    @staticmethod
+    def _record(task: Task, started: float, ended: float, answer: Any) -> TrialRecord:
+        slot = task.slot
+        common: dict[str, Any] = {
+            "block": task.block,
+            "arm": slot.arm,
+            "placebo": slot.placebo,
+            "cold": task.cold,
+            "reference": slot.reference,
+            "started_s": round(started, 6),
+            "seconds": round(ended - started, 6),
+        }
+        if isinstance(answer, Void):
+            return TrialRecord(status="void", cause=answer.cause, **common)
+        assert isinstance(answer, Conducted)
+        seen = answer.disturbance
+        return TrialRecord(
+            status="ok",
+            metrics=answer.metrics,
+            load=answer.load,
+            notes=answer.notes,
+            steal=(seen.steal_share or 0.0) if seen else 0.0,
+            switches={"voluntary": seen.voluntary_switches, "involuntary": seen.involuntary_switches} if seen else {},
+            **common,
+        )
+
+
+def _work(plan: Plan, task: Task, arm: Arm, addresses: dict[str, Any]) -> Conducted:
+    """What runs inside the worker: our own trial, or the reference tool on the same arm and data."""
+    metrics = tuple(metric.name for metric in plan.experiment.metrics)
+    if task.slot.reference is not None:
+        reference = next(each for each, _ in plan.references if each.id == task.slot.reference)
+        figure = reference.tool.measure(arm.levels, addresses, seconds=task.seconds)
+        return Conducted(metrics={reference.metric: figure})
+    load = plan.experiment.load_of(arm)
+    assignment = Assignment(plan.experiment.trial, arm, load, addresses, task.seconds, task.seed, metrics)
+    return conduct(assignment, clock=time.perf_counter_ns)

@@ -1,0 +1,209 @@
+"""The composition root of measuring: finds the experiment and its components, runs it enclosed, stores it. Wires only."""
+
+import re
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import msgspec
+
+from mastery.catalogue.catalogue import Catalogue
+from mastery.catalogue.loading import is_file_name, load_experiment
+from mastery.components import janitor, processes
+from mastery.components.component import Here, Missing, Site
+from mastery.components.enclosure import available, enclose
+from mastery.components.machine_lock import measure_alone
+from mastery.components.run_folder import Chosen, make_run_folder
+from mastery.errors import MachineCannot, MasteryError, NeedsExtra, StoreError
+from mastery.lab.advice import advise_on_machine, advise_on_noise
+from mastery.lab.document import AdviceRecord, PredictionRecord, RunDocument
+from mastery.lab.event import AnyEvent, Judged, TrialFinished
+from mastery.lab.experiment import Experiment
+from mastery.lab.hosting import Host, find_components
+from mastery.lab.layout import Layout, lay_out, statements_of
+from mastery.lab.machine import capture
+from mastery.lab.noise import measure_noise
+from mastery.lab.plan import Header, Plan
+from mastery.lab.planning import Mode
+from mastery.lab.recovery import begun, close_killed
+from mastery.lab.run import perform
+from mastery.store.home import cache_folder, database
+from mastery.store.store import Store
+from mastery.store.transfer import spill
+
+OnEvent = Callable[[AnyEvent], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the user asked for, in their own words; names and levels are checked by `prepare`."""
+
+    experiment: str
+    mode: Mode = Mode.NORMAL
+    budget_s: float | None = None
+    seed: int | None = None
+    targets: Mapping[str, str] = field(default_factory=dict)
+    choices: Mapping[str, str] = field(default_factory=dict)
+    on: Path | None = None
+    arms: Mapping[str, list[str]] = field(default_factory=dict)
+    wait: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A run that can start: what it will do, for how long, what it writes where, and what it will not touch."""
+
+    request: Request
+    experiment: Experiment
+    layout: Layout
+    run: str
+    found: Mapping[str, Here | Missing]
+    statements: tuple[str, ...]
+
+
+def prepare(request: Request, catalogue: Catalogue) -> Prepared:
+    """Resolves names, finds components, lays out the arms and checks the budget; starts and writes nothing lasting.
+
+    Raises `UsageError` and its kinds for words that are off, `MachineCannot` when no arm can run here.
+    """
+    experiment = load_experiment(request.experiment, catalogue)
+    runs_folder = cache_folder() / "runs"
+    janitor.sweep(runs_folder)
+    found = _look_around(experiment, request, runs_folder)
+    for name, answer in found.items():
+        if isinstance(answer, Missing) and answer.extra is not None:
+            raise NeedsExtra(answer.extra, why=f"{experiment.id} ({name})")
+    layout = lay_out(experiment, found, mode=request.mode, budget_s=request.budget_s, levels=request.arms)
+    seed = secrets.randbelow(2**32) if request.seed is None else request.seed
+    request = replace(request, seed=seed)
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    run = f"{re.sub(r'[^A-Za-z0-9-]', '-', experiment.id)[:16]}-{stamp}-{secrets.token_hex(2)}"
+    where = (request.on or runs_folder).absolute()
+    return Prepared(request, experiment, layout, run, found, statements_of(experiment, layout, found, where=where))
+
+
+def _look_around(experiment: Experiment, request: Request, runs_folder: Path) -> dict[str, Here | Missing]:
+    """Asks the components in a folder on the disk that is to be measured, gone when they have answered."""
+    base = request.on or runs_folder
+    try:
+        base.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder = Path(tempfile.mkdtemp(prefix="looking-", dir=base))
+    except OSError as refused:
+        raise MachineCannot(
+            f"Nothing can be written in {base}: {refused.strerror}.",
+            remedy="Name a folder of yours with `--on disk=FOLDER`, or set MASTERY_HOME to one.",
+        ) from refused
+    try:
+        return find_components(experiment, Site("looking", folder, folder, request.choices, request.targets))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def carry_out(prepared: Prepared, prediction: PredictionRecord, on_event: OnEvent) -> int:
+    """Measures alone on this machine, enclosed; gives the exit status of the run process (130 when interrupted).
+
+    `on_event` is called in the run process; its last event is `Judged`. Raises `Busy` when another run is measuring.
+    """
+    runs_folder = cache_folder() / "runs"
+    request = prepared.request
+    with measure_alone(prepared.run, wait=request.wait) as held:
+        owner = processes.myself().encode()
+        chosen = Chosen(request.choices, request.targets)
+        with make_run_folder(runs_folder, prepared.run, on=request.on, chosen=chosen) as folder:
+            return enclose(lambda: _measure(prepared, prediction, folder.site, owner, on_event), run=folder, held=held)
+
+
+def _measure(prepared: Prepared, prediction: PredictionRecord, site: Site, owner: str, on_event: OnEvent) -> int:
+    """The run process: services up, header stored, trials appended one by one, the document closed."""
+    machine, noise = capture(), measure_noise(time.perf_counter_ns, sleep=time.sleep)
+    advice = [AdviceRecord(**msgspec.to_builtins(each)) for each in (*advise_on_machine(machine), *advise_on_noise(noise))]
+    with Host(prepared.experiment, site, prepared.found) as host, Store.open(database()) as store:
+        header = Header(
+            run=prepared.run,
+            article=prepared.experiment.article,
+            started=_now(),
+            package=version("backend-mastery"),
+            target=next(iter(prepared.request.targets.values()), None),
+            machine={**msgspec.to_builtins(machine), "enclosure": available().value},
+            noise=msgspec.to_builtins(noise),
+            components=host.records(),
+            prediction=prediction,
+            advice=tuple(advice),
+        )
+        plan = _plan(prepared, header)
+        store.open_run(begun(plan, name=prepared.request.experiment), owner=owner)
+        stopped = "planned"
+        began = time.monotonic()
+        events = perform(
+            plan, lambda task: host.run_trial(plan, task, clock=lambda: time.monotonic() - began), time.monotonic, finished=_now
+        )
+        for event in events:
+            if isinstance(event, TrialFinished):
+                store.append_trial(prepared.run, event.trial)
+            if isinstance(event, Judged):
+                stopped = event.document.stopped
+                _close(store, event.document)
+            on_event(event)
+    return 130 if stopped == "interrupted" else 0
+
+
+def _plan(prepared: Prepared, header: Header) -> Plan:
+    layout = prepared.layout
+    return Plan(
+        experiment=prepared.experiment,
+        header=header,
+        mode=prepared.request.mode,
+        seed=prepared.request.seed or 0,
+        trial_s=layout.trial_s,
+        budget_s=layout.budget_s,
+        arms=layout.arms,
+        skipped=layout.skipped,
+        references=layout.references,
+        absent=layout.absent,
+    )
+
+
+def close_killed_runs(catalogue: Catalogue) -> tuple[str, ...]:
+    """Closes, as interrupted, every run whose process is dead, judged from the trials that were stored; their ids."""
+    closed: list[str] = []
+    with Store.open(database()) as store:
+        here = capture().fingerprint
+        for run in store.open_runs():
+            owner = processes.Identity.decode(run.owner)
+            # A home on a network may be in use on another machine; a run of this machine's earlier boot is dead.
+            foreign = run.header.get("machine", {}).get("fingerprint") != here
+            if processes.is_alive(owner) or foreign:
+                continue
+            store.close_run(close_killed(run.header, run.trials, _reload(run.header, catalogue), finished=_now()))
+            closed.append(run.id)
+    return tuple(closed)
+
+
+def _reload(header: Mapping[str, object], catalogue: Catalogue) -> Experiment | None:
+    name = str(header.get("name", ""))
+    try:
+        # A file of a stranger is executed when its owner runs it, not when we clean up.
+        return None if is_file_name(name) else load_experiment(name, catalogue)
+    except MasteryError:
+        return None
+
+
+def _close(store: Store, document: RunDocument) -> None:
+    """Stores the document; where that fails nothing is lost: it is written elsewhere, and the error says where."""
+    try:
+        store.close_run(document)
+    except StoreError as refused:
+        path = spill(document, [Path.cwd(), Path(tempfile.gettempdir())])
+        raise StoreError(
+            f"{refused.message} The run is kept in {path}.", remedy=f"{refused.remedy} Then: mastery import {path}"
+        ) from refused
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

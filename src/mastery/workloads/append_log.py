@@ -1,0 +1,250 @@
+"""An append-only log of records and its durability policies: what databases, brokers and consensus logs do at a commit."""
+
+import ctypes
+import os
+import struct
+import threading
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Self
+
+# A log never grows beyond this: it starts over, so that an arm that never waits for the disk cannot fill it.
+RING_BYTE = 64 << 20
+EVERY = 16
+_HEADER = struct.Struct("<QI")
+_WAIT_WRITE_WAIT = 1 | 2 | 4  # SYNC_FILE_RANGE_WAIT_BEFORE | _WRITE | _WAIT_AFTER
+
+
+class Policy(StrEnum):
+    """When a commit is acknowledged, relative to the flush that makes it safe."""
+
+    NEVER = "never"
+    EVERY_16TH = "every_16th"  # batching: the flush of one commit in sixteen, the others go unprotected until then
+    GROUP = "group"  # group commit: waiting writers share a flush, and nobody returns before it
+    EVERY = "every"
+    LYING = "lying"  # acknowledges before its flush has returned; only a crash experiment has it
+
+
+class FlushCall(StrEnum):
+    """The system call that flushes."""
+
+    FDATASYNC = "fdatasync"
+    FSYNC = "fsync"
+    O_DSYNC = "o_dsync"
+    # Starts and awaits write-back, but neither the file's metadata nor the drive's cache: no promise after a power cut.
+    SYNC_FILE_RANGE = "sync_file_range"
+
+
+class Layout(StrEnum):
+    """Whether a record makes the file longer or falls on blocks that were written before."""
+
+    APPEND = "append"
+    OVERWRITE = "overwrite"
+
+
+@dataclass(frozen=True, slots=True)
+class LogKind:
+    """How one log is written."""
+
+    policy: Policy
+    call: FlushCall = FlushCall.FDATASYNC
+    layout: Layout = Layout.APPEND
+    record_byte: int = 4096
+
+
+class AppendLog:
+    """One log file. `commit(i)` writes one record and returns when the policy acknowledges it."""
+
+    def __init__(self, path: Path, kind: LogKind) -> None:
+        self.kind = kind
+        self.flushes = 0
+        # The greatest number of records that were acknowledged and not flushed at one instant.
+        self.at_risk = 0
+        self._unflushed = 0
+        self._written = 0
+        self._flushed = 0
+        self._offset = 0
+        self._is_flushing = False
+        self._turn = threading.Condition()
+        self._record = os.urandom(kind.record_byte)
+        direct = os.O_DSYNC if kind.call is FlushCall.O_DSYNC and kind.policy is not Policy.NEVER else 0
+        if kind.layout is Layout.OVERWRITE:
+            _write_whole(path)
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | direct, 0o600)
+        self._flush = _flusher(kind.call, self._file)
+        self.commit: Callable[[int], None] = {
+            Policy.NEVER: self._commit_never,
+            Policy.EVERY_16TH: self._commit_every_16th,
+            Policy.GROUP: self._commit_group,
+            Policy.EVERY: self._commit_every,
+        }[kind.policy]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        os.close(self._file)
+
+    def keeps_its_promise(self, commits: int) -> bool:
+        """Whether as many flushes were made as the policy says: the manipulation check."""
+        match self.kind.policy:
+            case Policy.NEVER:
+                return self.flushes == 0
+            case Policy.EVERY_16TH:
+                return self.flushes == commits // EVERY
+            case Policy.EVERY:
+                return self.flushes == commits
+            case _:
+                return 0 < self.flushes <= commits
+
+    def _append(self) -> None:
+        if self._offset + self.kind.record_byte > RING_BYTE:
+            self._offset = 0
+            if self.kind.layout is Layout.APPEND:
+                # Starting over must append again, not overwrite: a truncated file has no blocks.
+                os.ftruncate(self._file, 0)
+        os.pwrite(self._file, self._record, self._offset)
+        self._offset += self.kind.record_byte
+
+    def _commit_never(self, _: int) -> None:
+        with self._turn:
+            self._append()
+            self.at_risk += 1
+
+    def _commit_every(self, _: int) -> None:
+        # One flush a commit and one after the other: what a log without group commit does under many writers.
+        with self._turn:
+            self._append()
+            self._flush()
+            self.flushes += 1
+
+    def _commit_every_16th(self, _: int) -> None:
+        with self._turn:
+            self._append()
+            self._unflushed += 1
+            if self._unflushed == EVERY:
+                self._flush()
+                self.flushes += 1
+                self._unflushed = 0
+            self.at_risk = max(self.at_risk, self._unflushed)
+
+    def _commit_group(self, _: int) -> None:
+        with self._turn:
+            self._append()
+            self._written += 1
+            mine = self._written
+            while self._flushed < mine:
+                if self._is_flushing:
+                    self._turn.wait()
+                    continue
+                # The first that finds nobody flushing flushes for all who have written so far.
+                self._is_flushing = True
+                covers = self._written
+                self._turn.release()
+                try:
+                    self._flush()
+                finally:
+                    self._turn.acquire()
+                    self._is_flushing = False
+                self.flushes += 1
+                self._flushed = covers
+                self._turn.notify_all()
+
+
+def _write_whole(path: Path) -> None:
+    """Gives the file its blocks before it is measured; a preallocated one would still be converted at its first write."""
+    with path.open("wb") as file:
+        block = os.urandom(1 << 20)
+        for _ in range(RING_BYTE // len(block)):
+            file.write(block)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _flusher(call: FlushCall, file: int) -> Callable[[], None]:
+    match call:
+        case FlushCall.FDATASYNC:
+            return lambda: os.fdatasync(file)
+        case FlushCall.FSYNC:
+            return lambda: os.fsync(file)
+        case FlushCall.O_DSYNC:
+            # The write itself has flushed.
+            return lambda: None
+        case FlushCall.SYNC_FILE_RANGE:
+            return lambda: _sync_file_range(file)
+
+
+def _sync_file_range(file: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.sync_file_range(file, ctypes.c_int64(0), ctypes.c_int64(0), _WAIT_WRITE_WAIT) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+# The same policies for a crash: numbered records with a checksum, so that a reader can tell whole from torn.
+
+
+def pack(number: int, record_byte: int) -> bytes:
+    """A record of `record_byte` bytes: number, checksum, and a payload that the number decides."""
+    payload = (number.to_bytes(8, "little") * (record_byte // 8 + 1))[: record_byte - _HEADER.size]
+    return _HEADER.pack(number, zlib.crc32(payload, number & 0xFFFF_FFFF)) + payload
+
+
+def write_until_killed(folder: Path, acknowledge: Callable[[int], None], *, policy: str, record_byte: int, most: int) -> None:
+    """The writer of a crash experiment: appends records 0, 1, ... and acknowledges each as the policy allows."""
+    file = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    waiting: list[int] = []
+    for number in range(most):
+        os.write(file, pack(number, record_byte))
+        waiting.append(number)
+        match Policy(policy):
+            case Policy.NEVER:
+                pass
+            case Policy.LYING:
+                acknowledge(waiting.pop())
+                os.fdatasync(file)
+            case Policy.EVERY:
+                os.fdatasync(file)
+            case Policy.EVERY_16TH:
+                if number % EVERY == EVERY - 1:
+                    os.fdatasync(file)
+            case Policy.GROUP:
+                # Sixteen writers in one: all wait for the flush that they share.
+                if len(waiting) < EVERY:
+                    continue
+                os.fdatasync(file)
+        for each in waiting:
+            acknowledge(each)
+        waiting.clear()
+
+
+def make_log(folder: Path, **_: object) -> None:
+    """Makes the empty log before the writer starts; the place flushes it, so that only records are at stake."""
+    (folder / "log").touch()
+
+
+@dataclass(frozen=True, slots=True)
+class LogFound:
+    """What a reader finds in a log after a crash."""
+
+    whole: frozenset[int]
+    torn: int
+
+
+def read_log(folder: Path, *, record_byte: int) -> LogFound:
+    """Reads every record; one whose checksum does not fit is torn. A log that is gone holds nothing."""
+    path = folder / "log"
+    data = path.read_bytes() if path.exists() else b""
+    whole: set[int] = set()
+    torn = 0
+    for start in range(0, len(data), record_byte):
+        record = data[start : start + record_byte]
+        number = _HEADER.unpack_from(record)[0] if len(record) >= _HEADER.size else -1
+        if number >= 0 and record == pack(number, record_byte):
+            whole.add(number)
+        else:
+            torn += 1
+    return LogFound(frozenset(whole), torn)
