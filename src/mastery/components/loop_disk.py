@@ -9,6 +9,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import shutil
 import struct
 import subprocess
 import tempfile
@@ -32,6 +33,11 @@ _SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN, and XFS_IOC_GOINGDOWN with the same
 _NO_LOG_FLUSH = 2
 
 
+def find_program(name: str) -> str | None:
+    """Where a program lies; the makers and checkers of file systems are in folders that an ordinary user's PATH omits."""
+    return shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin:/usr/local/sbin")
+
+
 class FileSystem(StrEnum):
     """The file systems that can be shut down at once."""
 
@@ -44,9 +50,15 @@ class FileSystem(StrEnum):
         # with few inodes and a small journal there is little to initialise.
         lazy = "lazy_itable_init=0,lazy_journal_init=0"
         how = {FileSystem.EXT4: ["-F", "-m", "0", "-i", "65536", "-J", "size=16", "-E", lazy], FileSystem.XFS: ["-f"]}[self]
-        made = subprocess.run([f"mkfs.{self}", "-q", *how, image], capture_output=True, text=True, pass_fds=pass_fds, check=False)
+        maker = find_program(f"mkfs.{self}")
+        if maker is None:
+            raise MachineCannot(f"mkfs.{self} is not installed.", remedy=f"Install the package {PACKAGES[self]}.")
+        made = subprocess.run([maker, "-q", *how, image], capture_output=True, text=True, pass_fds=pass_fds, check=False)
         if made.returncode != 0:
             raise MachineCannot(f"mkfs.{self} failed: {made.stderr.strip()}.", remedy=f"Try `mkfs.{self}` on a file of your own.")
+
+
+PACKAGES = {FileSystem.EXT4: "e2fsprogs", FileSystem.XFS: "xfsprogs"}
 
 
 class LoopDisk:

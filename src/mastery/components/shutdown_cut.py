@@ -1,7 +1,6 @@
 """The power cut as root: the kernel's own shutdown of a file system that lies in a file, then a mount that replays the log."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -12,8 +11,6 @@ from mastery.components.loop_disk import FileSystem, LoopDisk, shut_down
 from mastery.components.power_cut import Stage, WriterCall
 from mastery.components.writer_process import WriterProcess, place_folder
 from mastery.errors import MachineCannot
-
-_PACKAGES = {FileSystem.EXT4: "e2fsprogs", FileSystem.XFS: "xfsprogs"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +31,6 @@ class ShutdownCut:
     def find(self, folder: Path) -> Here | Missing:
         if os.geteuid() != 0:
             return Missing("The shutdown of a file system needs root.", "Run as root, or install user-mode-linux.")
-        if shutil.which(f"mkfs.{self.file_system}") is None:
-            return Missing(f"mkfs.{self.file_system} is not installed.", f"Install the package {_PACKAGES[self.file_system]}.")
         try:
             with ExitStack() as held:
                 _shut_down_once(folder, self, held)

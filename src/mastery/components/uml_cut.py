@@ -8,7 +8,6 @@ it (debugfs), so no second boot is needed. Everything runs as the user. It is sl
 import contextlib
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from pathlib import Path
 
 from mastery.components import uml_guest, uml_launch
 from mastery.components.component import Here, Missing
-from mastery.components.loop_disk import IMAGE_BYTES, FileSystem
+from mastery.components.loop_disk import IMAGE_BYTES, FileSystem, find_program
 from mastery.components.power_cut import Moment, Stage, WriterCall, run_and_cut
 from mastery.components.writer_process import SEARCH, place_folder, specification
 from mastery.errors import DomainError, MachineCannot
@@ -54,6 +53,8 @@ class UmlCut:
                 return Here(how="tried: booted, cut, read", version=_version())
         except (DomainError, MachineCannot) as problem:
             return Missing(f"User-mode Linux does not run here: {problem.message}", "Use the power cut as root instead.")
+        except OSError as problem:
+            return Missing(f"User-mode Linux cannot be started in {folder}: {problem}.", "Choose a folder with `--on disk=FOLDER`.")
 
     def prepare(self, folder: Path) -> AbstractContextManager[Stage]:
         return _prepared(folder, self)
@@ -62,11 +63,6 @@ class UmlCut:
 def write_nothing(folder: Path, acknowledge: object) -> None:
     """The writer of the trial boot."""
     del folder, acknowledge
-
-
-def find_program(name: str) -> str | None:
-    """Where a program lies; the makers and checkers of file systems are in folders that an ordinary user's PATH omits."""
-    return shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin:/usr/local/sbin")
 
 
 @contextmanager
