@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 # too long costs time; neither changes an outcome.
 _PATIENCE_MS = 1
 
+# libpq's own numbers; psycopg is imported late, so its enumerations are not at hand here.
+_CONNECTION_OK = 0
+_IDLE = 0
+
 _SETTINGS = (
     # No order cuts the power, and a flush for each commit would be most of the time.
     "set synchronous_commit = off",
@@ -51,6 +55,10 @@ class _Line:
     def pgconn(self) -> "PGconn":
         return self.connection.pgconn
 
+    @property
+    def alive(self) -> bool:
+        return self.pgconn.status == _CONNECTION_OK
+
 
 class PostgresSession:
     """One client of the case; see mastery.lab.explore.Session."""
@@ -67,15 +75,15 @@ class PostgresSession:
         if begin:
             text = f"begin isolation level {self.stage.level}; {text}"
         self._sent, self._results = statement, []
-        if self._alive():
+        if self.alive:
             self.line.pgconn.send_query(text.encode())
             self.line.pgconn.flush()
 
     def reply(self) -> Reply | None:
         if self._sent is None:
             return None
-        if not self._alive() or not self._collect(_PATIENCE_MS):
-            return None if self._alive() else self._lost()
+        if not self.alive or not self._collect(_PATIENCE_MS):
+            return None if self.alive else self._lost()
         reply = _reply_of(self._results, self._sent)
         self._sent = None
         return reply
@@ -84,20 +92,21 @@ class PostgresSession:
         return self.stage.blockers(self) if self._sent is not None else frozenset()
 
     def rollback(self) -> None:
-        if not self._alive():
+        if not self.alive:
             self._sent = None
             return
         if self._sent is not None:
             # Cancel, then drain: nothing that the statement still does may reach into the next order.
             self.line.connection.cancel_safe()
-            while self._alive() and not self._collect(1_000):
+            while self.alive and not self._collect(1_000):
                 pass
             self._sent = None
-        if self._alive() and self.line.pgconn.transaction_status != 0:
+        if self.alive and self.line.pgconn.transaction_status != _IDLE:
             self.line.pgconn.exec_(b"rollback")
 
-    def _alive(self) -> bool:
-        return self.line.pgconn.status == 0
+    @property
+    def alive(self) -> bool:
+        return self.line.alive
 
     def _lost(self) -> Reply:
         self._sent = None
@@ -139,7 +148,11 @@ class PostgresStage:
 
     def __enter__(self) -> Self:
         self._watcher = self._open()
-        self._ask(f"drop table if exists {self.table}; {create_table(self.table)}")
+        try:
+            self._ask(f"drop table if exists {self.table}; {create_table(self.table)}")
+        except DomainError:
+            self._watcher.connection.close()
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -148,15 +161,20 @@ class PostgresStage:
             session.line.connection.close()
         self._sessions = []
         if self._watcher is not None:
-            if self._watcher.pgconn.status == 0:
+            if self._watcher.alive:
                 self._watcher.pgconn.exec_(f"drop table if exists {self.table}".encode())
             self._watcher.connection.close()
         self._watcher = None
 
     def set(self, rows: Sequence[Row], sessions: int) -> Sequence[PostgresSession]:
-        if self._watcher is None or self._watcher.pgconn.status != 0:
+        # What was lost on the way is replaced: the next order is not the last one's victim.
+        for lost in [session for session in self._sessions if not session.alive]:
+            lost.line.connection.close()
+            self._sessions.remove(lost)
+        if self._watcher is None or not self._watcher.alive:
+            if self._watcher is not None:
+                self._watcher.connection.close()
             self._watcher = self._open()
-        self._sessions = [session for session in self._sessions if session.line.pgconn.status == 0]
         while len(self._sessions) < sessions:
             self._sessions.append(PostgresSession(self, self._open()))
         self._ask(refill(self.table, tuple(rows)))
@@ -180,7 +198,7 @@ class PostgresStage:
         assert self._watcher is not None, "the stage is entered before it is used"
         pgconn = self._watcher.pgconn
         result = pgconn.exec_(text.encode())
-        if _sqlstate(result) or pgconn.status != 0:
+        if _sqlstate(result) or not self._watcher.alive:
             words = (result.error_message or pgconn.error_message).decode(errors="replace").strip()
             raise DomainError(f"The server refused {text[:60]!r}: {words}.", remedy="See the server's log; run it again.")
         return result
