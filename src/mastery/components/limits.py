@@ -1,7 +1,7 @@
 """A limit on processor time and memory for processes of ours, by the strongest way this machine allows.
 
     with limit(Limits(cpu_cores=0.2, memory_byte=64 * 2**20), run=run, name="arm3") as limited:
-        program = Popen(..., preexec_fn=lambda: limited.add(os.getpid()))
+        limited.add(worker_pid)              # from the process that made the limit, before the worker starts its work
         ...
         limited.effect()                     # how often it was throttled, how many were killed: the manipulation check
 
@@ -67,7 +67,7 @@ class Limited(Protocol):
     def way(self) -> Way: ...
 
     def add(self, pid: int) -> None:
-        """Puts a process under the limit, best as its first act, before it forks."""
+        """Puts a process under the limit, before it starts its work: what it has forked already stays outside."""
 
     def effect(self) -> Effect:
         """What the limit is and did, read back."""
@@ -243,38 +243,49 @@ class LimitedBySignals:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._stoppers: list[subprocess.Popen[bytes]] = []
-        self._added = False
+        self._cpu_cores: float | None = None
+        self._memory_byte: int | None = None
 
     def add(self, pid: int) -> None:
         if self._limits.memory_byte is not None:
             resource.prlimit(pid, resource.RLIMIT_AS, (self._limits.memory_byte, self._limits.memory_byte))
+            self._memory_byte = resource.prlimit(pid, resource.RLIMIT_AS)[0]
         if self._limits.cpu_cores is not None:
-            self._limit_cores(pid, self._limits.cpu_cores)
-        self._added = True
+            self._cpu_cores = self._limit_cores(pid, self._limits.cpu_cores)
 
-    def _limit_cores(self, pid: int, cores: float) -> None:
+    def stoppers(self) -> tuple[int, ...]:
+        """The pids of the processes that stop and continue, one for each process added."""
+        return tuple(stopper.pid for stopper in self._stoppers)
+
+    def _limit_cores(self, pid: int, cores: float) -> float:
+        """Answers with the cores that are in force: affinity as the kernel tells it, times the stopper's share."""
         usable = sorted(os.sched_getaffinity(pid))
         whole = min(math.ceil(cores), len(usable))
         os.sched_setaffinity(pid, usable[:whole])
-        share = cores / whole
+        share = min(1.0, cores / whole)
         if share < 1:
             # By its own process, because a stopped process cannot continue itself and the run must stay single-threaded.
-            words = [str(os.getpid()), str(pid), str(share)]
-            self._stoppers.append(
-                subprocess.Popen(
-                    [sys.executable, "-P", "-m", "mastery.components.duty_cycle", *words],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    start_new_session=True,
+            process = os.pidfd_open(pid)
+            try:
+                self._stoppers.append(
+                    subprocess.Popen(
+                        [sys.executable, "-P", "-m", "mastery.components.duty_cycle", str(os.getpid()), str(process), str(share)],
+                        stdin=subprocess.PIPE,
+                        stdout=subprocess.PIPE,
+                        pass_fds=[process],
+                        start_new_session=True,
+                    )
                 )
-            )
+            finally:
+                os.close(process)
+        return len(os.sched_getaffinity(pid)) * share
 
     def effect(self) -> Effect:
         told = [_ask(stopper) for stopper in self._stoppers]
         stops = Throttling(sum(each["stops"] for each in told), sum(each["stopped_ns"] for each in told)) if told else None
         return Effect(
-            cpu_cores=self._limits.cpu_cores if self._added else None,
-            memory_byte=self._limits.memory_byte if self._added else None,
+            cpu_cores=self._cpu_cores,
+            memory_byte=self._memory_byte,
             periods=None,
             throttling=stops,
             oom_kills=None,

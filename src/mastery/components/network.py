@@ -251,7 +251,7 @@ class NetworkService:
     proof: Proof
 
     @contextmanager
-    def fresh(self, name: str) -> Iterator[NetworkAddress]:  # noqa: ARG002  a wire has no data to name
+    def fresh(self, name: str) -> Iterator[NetworkAddress]:
         """The same wires for every trial: nothing is stored in them once they are silent."""
         yield self.network.address()
 
@@ -281,7 +281,7 @@ class Hosts:
     name: str = field(default="network", init=False)
     scope: Scope = field(default=Scope.ARM, init=False)
 
-    def find(self, site: Site) -> Here | Missing:  # noqa: ARG002  a network has no place on disk
+    def find(self, site: Site) -> Here | Missing:
         """Makes a whole network and takes it down: kernels, policies and containers differ too much to guess."""
         try:
             with Network(self.hosts):
@@ -289,7 +289,7 @@ class Hosts:
         except MasteryError as error:
             return Missing(error.message, error.remedy, extra=error.extra if isinstance(error, NeedsExtra) else None)
 
-    def start(self, site: Site, settings: Mapping[str, str]) -> NetworkService:  # noqa: ARG002  the same
+    def start(self, site: Site, settings: Mapping[str, str]) -> NetworkService:
         """Opens the network and proves it; raises `DomainError` when the links do not do what they were told."""
         link, seed = link_from_settings(settings)
         network = Network(self.hosts, link, seed=seed)
