@@ -97,3 +97,9 @@ def test_a_hostile_label_cannot_break_out_of_the_svg() -> None:
     text = svg(dots_of(sample_run(arms=arms)), standalone=True)
     assert "<script>" not in text
     ElementTree.fromstring(text)
+
+
+def test_a_place_on_the_axis_and_its_value_are_each_others_inverse() -> None:
+    for values in ([1e-6, 3e-3], [0.0, 40.0]):
+        axis = axis_for(values, "s")
+        assert all(math.isclose(axis.value(axis.place(each)), each, abs_tol=1e-12) for each in values)

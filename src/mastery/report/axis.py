@@ -9,10 +9,11 @@ from mastery.report import numbers
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """A labelled place on the axis; `at` is between 0 and 1."""
+    """A labelled value on the axis; `at` is its place between 0 and 1."""
 
     at: float
     label: str
+    value: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +34,16 @@ class Axis:
             at = (value - self.low) / (self.high - self.low)
         return min(max(at, 0.0), 1.0)
 
+    def value(self, at: float) -> float:
+        """The value at a place between 0 and 1: the inverse of `place`."""
+        if self.is_log:
+            return float(self.low * (self.high / self.low) ** at)
+        return self.low + at * (self.high - self.low)
+
     def ticks(self, most: int = 6) -> list[Tick]:
         """Round values inside the axis, at most about `most` of them."""
         values = _log_ticks(self.low, self.high, most) if self.is_log else _linear_ticks(self.low, self.high, most)
-        return [Tick(self.place(value), numbers.quantity(value, self.unit)) for value in values]
+        return [Tick(self.place(value), numbers.quantity(value, self.unit), value) for value in values]
 
 
 def axis_for(values: Sequence[float], unit: str) -> Axis:

@@ -98,13 +98,16 @@ def seconds(value: float) -> str:
 
 def counted(number: int, noun: str) -> str:
     """`1 block`, `24 blocks`."""
-    return f"{number:,} {plural(noun, number)}"
+    return f"{number:,} {noun if number == 1 else _plural_of(noun)}"
 
 
-def plural(noun: str, number: float) -> str:
-    """The noun as it stands after the number; symbols of units stay as they are."""
-    if number == 1 or len(noun) < 4 or not noun.replace(" ", "").isalpha():
-        return noun
+def plural(unit: str, number: float) -> str:
+    """A unit as it stands after the number: words have a plural (`records`), symbols (`ms`, `op/s`) stay as they are."""
+    is_word = len(unit) >= 4 and unit.replace(" ", "").isalpha()
+    return _plural_of(unit) if is_word and number != 1 else unit
+
+
+def _plural_of(noun: str) -> str:
     if noun.endswith("y") and noun[-2] not in "aeiou":
         return noun[:-1] + "ies"
     return noun if noun.endswith("s") else noun + "s"

@@ -1,0 +1,56 @@
+"""A run on the terminal: headline, table, small plot, sentences, claims with their word; the same when piped."""
+
+from mastery.cli.terminal import Terminal
+from mastery.lab.document import RunDocument
+from mastery.report import figures, sentences
+from mastery.report.dots import dots_of
+from mastery.report.plain_text import printable
+from mastery.report.plot_terminal import plot
+from mastery.report.table import result_tables
+from mastery.report.telling import Section, setting, telling
+
+_WORD_WIDTH = max(map(len, sentences.STANDING.values())) + 2
+
+
+def show_run(document: RunDocument, terminal: Terminal, *, metric: str | None = None) -> None:
+    """Prints the whole run; with `-v` also what it holds for and how to read it."""
+    terminal.say(f"{sentences.headline(document)}.")
+    terminal.say(sentences.provenance(document))
+    terminal.say()
+    for index, table in enumerate(result_tables(document, terminal.width)):
+        if index:
+            terminal.say()
+        terminal.draw(table)
+    dots = None if figures.is_matrix(document) else dots_of(document, metric)
+    if dots is not None:
+        terminal.write("\n" + plot(dots, terminal.width) + "\n")
+    for section in telling(document):
+        _show_section(section, terminal)
+    if terminal.verbose:
+        terminal.say("\nWhat it holds for")
+        for name, value in setting(document):
+            terminal.say(f"  {name:<12} {value}", hang=15)
+        terminal.say("\nHow to read it")
+        for sentence in sentences.HOW_TO_READ:
+            terminal.say(f"  {sentence}", hang=2)
+
+
+def next_steps(document: RunDocument) -> list[str]:
+    """What a reader may do with the run, as commands to copy."""
+    name, experiment = printable(document.id), printable(document.experiment)
+    return [
+        f"mastery results {name} --html run.html",
+        f"mastery decide {experiment} --need '{printable(document.primary.name)} <= ...'",
+        f"mastery cite {name}",
+    ]
+
+
+def _show_section(section: Section, terminal: Terminal) -> None:
+    terminal.write("\n" + section.heading + "\n")
+    for line in section.lines:
+        if line.word:
+            terminal.say(f"  {line.word:<{_WORD_WIDTH}}{line.text}", hang=2 + _WORD_WIDTH)
+        else:
+            terminal.say(f"  {line.text}", hang=2)
+        if line.note and terminal.verbose:
+            terminal.say(f"  {'':<{_WORD_WIDTH}}{line.note}", hang=2 + _WORD_WIDTH)
