@@ -244,8 +244,10 @@ def contradictions(declared: Experiment) -> list[str]:
     found: list[str] = []
     if not inspect.isgeneratorfunction(declared.trial):
         found.append("the decorated function must be a generator (`result = yield operation`).")
-    wanted = list(inspect.signature(declared.trial).parameters)[1:]
-    if sorted(wanted) != sorted(declared.resources):
+    parameters = list(inspect.signature(declared.trial).parameters.values())[1:]
+    wanted = [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]
+    takes_any = len(wanted) < len(parameters)
+    if not set(wanted) <= set(declared.resources) or (set(wanted) != set(declared.resources) and not takes_any):
         found.append(f"its function takes {wanted or 'no resources'}, its resources are {list(declared.resources) or 'none'}.")
     for factor in declared.factors:
         if factor.baseline not in factor.levels:
