@@ -9,7 +9,6 @@ next start knows that it is current. Everything said goes to standard error: sta
 
 import contextlib
 import fcntl
-import hashlib
 import os
 import shutil
 import subprocess
@@ -19,23 +18,10 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from wheels import PIP, Wheel, wheels_of
+from fetch import Refused, announce, fill, options_for, pip_command, reason_of, run_logged, say
+from wheels import wheels_of
 
-PIP_SHA256 = "f3b60b20ffaadd4415ed7957212a38ac63fa4c5fa375bd0f4a797777940fad13"
 MACHINE_CANNOT = 4
-
-
-def say(text: str) -> None:
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
-
-
-class Refused(Exception):
-    """The environment cannot be made: what happened, and what mends it."""
-
-    def __init__(self, message: str, *, remedy: str) -> None:
-        super().__init__(message)
-        self.remedy = remedy
 
 
 @contextlib.contextmanager
@@ -50,9 +36,6 @@ def only_one(lock: Path) -> Iterator[None]:
             say("Another start is setting up the environment; waiting until it is done.")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-# --- what an environment is -----------------------------------------------------------------------------------------
 
 
 def held_locks(environment: Path) -> set[str]:
@@ -99,100 +82,6 @@ def stamp_with(environment: Path, clone: Path, names: Sequence[str]) -> None:
         shutil.copyfile(clone / name, stamp / name)
 
 
-# --- fetching -------------------------------------------------------------------------------------------------------
-
-
-def announce(wheels: Sequence[Wheel], *, where: Path, source: str) -> None:
-    total = sum(wheel.size_bytes or 0 for wheel in wheels)
-    say(f"Getting {len(wheels)} packages ({total / 1e6:.1f} MB) into {where}, {source}:")
-    for wheel in wheels:
-        size = "size unknown" if wheel.size_bytes is None else f"{wheel.size_bytes / 1e6:.2f} MB"
-        say(f"  {wheel.name + ' ' + wheel.version:40} {size:>12}")
-
-
-def pip_command(python: Path) -> list[str]:
-    if hashlib.sha256(PIP.read_bytes()).hexdigest() != PIP_SHA256:
-        raise Refused(f"{PIP} is not the file that it should be (its SHA-256 differs).", remedy="git checkout -- launcher")
-    command = [str(python), "-I", str(PIP / "pip")]
-    # An answer of "no network" within seconds; whoever configured pip otherwise is obeyed.
-    return command if "PIP_RETRIES" in os.environ else [*command, "--retries", "2"]
-
-
-def is_pip_configured() -> bool:
-    """A pip.conf or PIP_... variable names a company's index or certificates; uv would pass them by."""
-    if any(name in os.environ for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_CERT", "PIP_PROXY")):
-        return True
-    if "PIP_CONFIG_FILE" in os.environ:
-        return os.environ["PIP_CONFIG_FILE"] != os.devnull
-    home = Path.home()
-    of_user = (".pip", ".config/pip", "Library/Application Support/pip")
-    return Path("/etc/pip.conf").exists() or any((home / folder / "pip.conf").exists() for folder in of_user)
-
-
-def options_for(locks: Sequence[Path]) -> list[str]:
-    """What pip and uv are both told: nothing but wheels, nothing without its hash, and where from."""
-    options = ["--require-hashes", "--only-binary", ":all:", "--quiet"]
-    offline = os.environ.get("MASTERY_OFFLINE")
-    if offline:
-        options += ["--no-index", "--find-links", str(Path(offline).resolve())]
-    return options + [word for lock in locks for word in ("-r", str(lock))]
-
-
-def run_logged(command: Sequence[str | Path]) -> str:
-    """Empty on success, else what the program said."""
-    result = subprocess.run(
-        command,
-        check=False,
-        text=True,
-        close_fds=False,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,  # in the order in which it was said
-    )
-    return "" if result.returncode == 0 else result.stdout.strip() or f"{command[0]} ended with status {result.returncode}"
-
-
-def reason_of(said: str, clone: Path) -> Refused:
-    """What pip's words mean for the one who reads them."""
-    offline = os.environ.get("MASTERY_OFFLINE")
-    if "DO NOT MATCH THE HASHES" in said:
-        message = "A package that was sent is not the one that the lock names; nothing of it is used."
-        remedy = "try another network, or ask who runs your package index"
-    elif "No space left" in said:
-        message = "The disk is full."
-        remedy = "free some space and start again; MASTERY_HOME=FOLDER puts it into another folder"
-    elif offline:
-        message = f"The folder {offline} does not hold all the wheels that are needed."
-        download = f"python3 {PIP.relative_to(clone) / 'pip'} download --only-binary :all: --require-hashes"
-        remedy = f"where there is a network: {download} -r requirements.lock -d DIR"
-    else:
-        message = (
-            f"The packages could not be fetched: no network, no access to the package index, or no wheel for {sys.executable}."
-        )
-        remedy = (
-            "check the connection, the proxy and pip's configuration; for another Python: MASTERY_PYTHON=python3.12 ./mastery; "
-            "without any network: ./mastery --offline DIR (README, 'Without a network')"
-        )
-    last_words = "\n".join("  | " + line for line in said.splitlines()[-6:])
-    return Refused(f"{message}\n{last_words}", remedy=remedy)
-
-
-def fill(python: Path, locks: Sequence[Path], clone: Path) -> None:
-    """Installs the locks into an environment that nobody uses yet."""
-    uv = shutil.which("uv")
-    if uv and not is_pip_configured():
-        said = run_logged([uv, "pip", "install", "--python", python, "--compile-bytecode", *options_for(locks)])
-        if not said:
-            return
-        say("uv could not install them; trying again with pip.")
-    said = run_logged([*pip_command(python), "install", *options_for(locks)])
-    if said:
-        raise reason_of(said, clone)
-
-
-# --- building and adding --------------------------------------------------------------------------------------------
-
-
 def name_final_place(building: Path, environment: Path) -> None:
     """Scripts and settings that were written aside name the place that they are moved to."""
     for file in [*(building / "bin").iterdir(), building / "pyvenv.cfg"]:
@@ -206,7 +95,7 @@ def name_final_place(building: Path, environment: Path) -> None:
 def build(environment: Path, clone: Path, names: Sequence[str]) -> None:
     """A whole new environment, made aside; until the rename the old one, if any, stays what it was."""
     locks = [clone / name for name in names]
-    announce(wheels_of(locks), where=environment, source=source_of_wheels())
+    announce(wheels_of(locks), where=environment)
     building = environment.with_name(environment.name + ".building")
     shutil.rmtree(building, ignore_errors=True)
     try:
@@ -229,11 +118,6 @@ def build(environment: Path, clone: Path, names: Sequence[str]) -> None:
         shutil.rmtree(building, ignore_errors=True)
 
 
-def source_of_wheels() -> str:
-    offline = os.environ.get("MASTERY_OFFLINE")
-    return f"from {offline}" if offline else "checked against the hashes of the lock"
-
-
 def add(environment: Path, clone: Path, names: Sequence[str]) -> None:
     """Adds locks to an environment in place, for a program may be running from it.
 
@@ -242,7 +126,7 @@ def add(environment: Path, clone: Path, names: Sequence[str]) -> None:
     locks = [clone / name for name in names]
     present = {folder.name.lower() for folder in site_packages(environment).glob("*.dist-info")}
     missing = [each for each in wheels_of(locks) if f"{each.name.replace('-', '_')}-{each.version}.dist-info" not in present]
-    announce(missing, where=environment, source=source_of_wheels())
+    announce(missing, where=environment)
     fetched = environment / "launcher" / "fetched"
     unfinished = environment / "launcher" / "unfinished"
     pip = pip_command(environment / "bin" / "python")

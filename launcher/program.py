@@ -6,26 +6,26 @@ very process: a signal sent to the launcher reaches the program, and who kills t
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 from typing import NoReturn
-
-from mastery.__main__ import main as program
 
 CLONE = Path(__file__).resolve().parent.parent
 NEEDS_AN_EXTRA = 75
 
 
 def run_program() -> int:
-    """The status that the program ends with."""
+    """The status that `python -m mastery` ends with."""
     try:
-        return program()
+        runpy.run_module("mastery", run_name="__main__")
     except SystemExit as leaving:
         if isinstance(leaving.code, str):
             sys.stderr.write(leaving.code + "\n")
             return 1
         return leaving.code or 0
+    return 0
 
 
 def add_extra(extra: str, already_added: list[str]) -> None:

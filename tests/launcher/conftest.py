@@ -33,6 +33,10 @@ def main():
         sys.exit(int(sys.argv[2]))
     print(os.getpid(), *sys.argv[1:])
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
 '''
 
 

@@ -66,7 +66,7 @@ def test_every_pinned_package_has_a_wheel_whose_size_is_known():
 
 
 def test_the_pinned_pip_is_the_file_that_the_launcher_expects():
-    prepare = (REPOSITORY / "launcher" / "prepare.py").read_text("utf-8")
+    fetch = (REPOSITORY / "launcher" / "fetch.py").read_text("utf-8")
     (wheel,) = (REPOSITORY / "launcher").glob("pip-*.whl")
-    assert hashlib.sha256(wheel.read_bytes()).hexdigest() in prepare
+    assert hashlib.sha256(wheel.read_bytes()).hexdigest() in fetch
     assert wheel.name in (REPOSITORY / "launcher" / "wheels.py").read_text("utf-8")
