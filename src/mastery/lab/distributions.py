@@ -73,7 +73,12 @@ def beta_quantile(probability: float, a: float, b: float) -> float:
 
 def student_probability(value: float, degrees: float) -> float:
     """The share of Student's t with `degrees` of freedom below `value`."""
-    tail = 0.5 * beta_probability(degrees / (degrees + value * value), degrees / 2.0, 0.5)
+    square = value * value
+    if square < degrees:
+        # Around zero the tail is one half to the last bit; what lies between zero and the value keeps its digits.
+        inside = 0.5 * beta_probability(square / (degrees + square), 0.5, degrees / 2.0)
+        return 0.5 + math.copysign(inside, value)
+    tail = 0.5 * beta_probability(degrees / (degrees + square), degrees / 2.0, 0.5)
     return 1.0 - tail if value > 0.0 else tail
 
 
