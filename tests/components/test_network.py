@@ -26,7 +26,7 @@ def site(folder: Path) -> Site:
 
 
 @pytest.fixture(scope="module")
-def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     found = Hosts().find(site(tmp_path_factory.mktemp("site")))
     if isinstance(found, Missing):
         pytest.skip(found.reason)
@@ -34,10 +34,11 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
         yield opened
 
 
-@pytest.fixture(autouse=True)
-def untouched_links(net: Network) -> Iterator[None]:
-    yield
-    net.change(Link())
+@pytest.fixture
+def net(opened: Network) -> Iterator[Network]:
+    """One network for all tests, each of which finds its links as new."""
+    yield opened
+    opened.change(Link())
 
 
 def namespaces_of(net: Network) -> set[int]:
@@ -176,6 +177,28 @@ def test_settings_change_while_a_connection_is_open(net: Network) -> None:
     os.close(told)
 
 
+def test_a_flood_that_the_emulator_cannot_take_is_counted_as_missed(net: Network) -> None:
+    """Its own receive buffer overflows while it is stopped; nothing of that may look like the link's loss."""
+    emulator = net.emulator_pid()
+    assert emulator is not None
+    before = net.missed()["a"]
+
+    def flood() -> int:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            for _ in range(20_000):
+                sender.sendto(b"x" * 1400, (net.ipv4("b"), 9))
+        return 20_000
+
+    os.kill(emulator, signal.SIGSTOP)
+    try:
+        sent = net.run_in("a", flood)
+    finally:
+        os.kill(emulator, signal.SIGCONT)
+    missed = net.missed()["a"] - before
+    assert 0 < missed < sent
+    assert net.missed()["b"] == 0
+
+
 def test_the_same_seed_loses_the_same_frames_in_two_networks(net: Network) -> None:
     def losses(seed: int) -> int:
         with Network(["a", "b"], Link(loss=0.3), seed=seed) as twin:
@@ -227,7 +250,7 @@ def test_a_network_of_one_or_of_twins_or_of_too_many_is_refused(hosts: list[str]
         Network(hosts)
 
 
-def test_a_closed_network_says_that_it_is_closed(net: Network) -> None:
+def test_a_closed_network_says_that_it_is_closed() -> None:
     closed = Network(["a", "b"])
     with pytest.raises(DomainError, match="not open"):
         closed.run_in("a", os.getpid)
@@ -308,6 +331,7 @@ def test_without_its_extra_the_refusal_names_it(monkeypatch: pytest.MonkeyPatch,
     assert missing.extra == "network"
 
 
+@pytest.mark.slow
 def test_the_component_is_found_proved_and_configured(net: Network, tmp_path: Path) -> None:
     component = Hosts(("x", "y"))
     assert isinstance(component.find(site(tmp_path)), Here)
@@ -320,7 +344,9 @@ def test_the_component_is_found_proved_and_configured(net: Network, tmp_path: Pa
         assert configured["proof x>y"].endswith("holds")
         with service.fresh("trial") as address:
             assert set(address.ipv4) == {"x", "y"}
+        assert configured["tcp congestion control"]
         assert service.counters()["x>y offered"] >= 1000
+        assert service.counters()["x missed"] == 0
     finally:
         service.stop()
         service.stop()

@@ -36,6 +36,7 @@ from mastery.components.namespaces import (
 ETH_P_ALL = 0x0003
 ETH_P_IPV4 = b"\x08\x00"
 SOL_PACKET = 263
+PACKET_STATISTICS = 6
 PACKET_IGNORE_OUTGOING = 23
 SIOCETHTOOL = 0x8946
 # ethtool's commands that switch off: scatter-gather, send and receive checksums, TCP and generic segmentation, generic receive
@@ -106,7 +107,7 @@ def _wires(hosts: list[Host], link: Link, seed: int) -> dict[tuple[int, int], Wi
 
 def _lay_out(names: list[str]) -> tuple[list[Host], bool]:
     """Namespaces, veth pairs, addresses and neighbours; leaves this process in the middle namespace."""
-    from pyroute2 import IPRoute  # 0.3 s of import that only this process pays
+    from pyroute2 import IPRoute, NetlinkError  # 0.3 s of import that only this process pays
 
     in_user_namespace = become_owner_of_a_network()
     middle = own_network()
@@ -115,31 +116,39 @@ def _lay_out(names: list[str]) -> tuple[list[Host], bool]:
         unshare(CLONE_NEWNET)
         hosts.append(Host(name, number, own_network()))
     join(middle, CLONE_NEWNET)
-    with IPRoute() as routes:
+    try:
+        _join_to_the_middle(IPRoute, hosts)
+        for host in hosts:
+            join(host.network, CLONE_NEWNET)
+            _furnish(IPRoute, host, hosts)
+    except NetlinkError as refused:
+        # What a machine answers that gives namespaces without rights in them (Ubuntu 24.04).
+        raise OSError(refused.code, f"a virtual interface was refused: {refused}") from refused
+    join(middle, CLONE_NEWNET)
+    return hosts, in_user_namespace
+
+
+def _join_to_the_middle(connect: Any, hosts: list[Host]) -> None:
+    with connect() as routes:
         for host in hosts:
             peer = {"ifname": "eth0", "net_ns_fd": host.network, "address": host.mac}
             routes.link("add", ifname=f"to{host.number}", kind="veth", peer=peer)
             routes.link("set", index=socket.if_nametoindex(f"to{host.number}"), state="up")
             _switch_offloads_off(f"to{host.number}")
-    for host in hosts:
-        join(host.network, CLONE_NEWNET)
-        with IPRoute() as routes:
-            _furnish(routes, host, hosts)
-        _switch_offloads_off("eth0")
-    join(middle, CLONE_NEWNET)
-    return hosts, in_user_namespace
 
 
-def _furnish(routes: Any, host: Host, hosts: list[Host]) -> None:
+def _furnish(connect: Any, host: Host, hosts: list[Host]) -> None:
     """Inside one host: loopback, the address, and who the others are."""
-    routes.link("set", index=socket.if_nametoindex("lo"), state="up")
     index = socket.if_nametoindex("eth0")
-    routes.addr("add", index=index, address=host.ipv4, prefixlen=24)
-    routes.link("set", index=index, state="up")
-    for other in hosts:
-        if other is not host:
-            # Known beforehand: a lost ARP request would cost a full second, once, and be taken for the link's doing.
-            routes.neigh("replace", dst=other.ipv4, lladdr=other.mac, ifindex=index, state="permanent")
+    with connect() as routes:
+        routes.link("set", index=socket.if_nametoindex("lo"), state="up")
+        routes.addr("add", index=index, address=host.ipv4, prefixlen=24)
+        routes.link("set", index=index, state="up")
+        for other in hosts:
+            if other is not host:
+                # Known beforehand: a lost ARP request would cost a full second, once, and be taken for the link's doing.
+                routes.neigh("replace", dst=other.ipv4, lladdr=other.mac, ifindex=index, state="permanent")
+    _switch_offloads_off("eth0")
 
 
 def _switch_offloads_off(interface: str) -> None:
@@ -183,6 +192,7 @@ class Emulator:
         self._ports = {host.number: port for host, port in zip(hosts, ports, strict=True)}
         self._numbers = {port: number for number, port in self._ports.items()}
         self._wires = wires
+        self._missed = dict.fromkeys(self._ports, 0)
 
     def run(self, clock: Callable[[], float]) -> None:
         wake_up_exactly()
@@ -233,11 +243,18 @@ class Emulator:
         request = json.loads(message)
         for source, target, link in request.get("change", ()):
             self._wires[source, target].change(Link(**link))
-        replies = [
-            [self._names[source], self._names[target], asdict(wire.counters())] for (source, target), wire in self._wires.items()
-        ]
-        self._control.send(json.dumps(replies).encode())
+        names = self._names
+        links = [[names[source], names[target], asdict(wire.counters())] for (source, target), wire in self._wires.items()]
+        missed = {names[number]: self._missed_by(number) for number in self._ports}
+        reply = {"links": links, "missed": missed}
+        self._control.send(json.dumps(reply).encode())
         return True
+
+    def _missed_by(self, number: int) -> int:
+        # The kernel forgets its count when it is read.
+        _, dropped = struct.unpack("II", self._ports[number].getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))
+        self._missed[number] += dropped
+        return self._missed[number]
 
 
 if __name__ == "__main__":
