@@ -102,9 +102,13 @@ class _Play:
             if reply is not None:
                 self._record(actor, reply)
                 return
-            if actor.session.blocked_by():
+            if self._blockers(actor):
                 actor.waited = True
                 return
+
+    def _blockers(self, actor: _Actor) -> frozenset[int]:
+        """Who holds the actor up and can still go on; what a lost session held, its server lets go by itself."""
+        return frozenset(number for number in actor.session.blocked_by() if not self.actors[number].over)
 
     def _record(self, actor: _Actor, reply: Reply) -> None:
         self.seen.append(Seen(actor.number, actor.next, actor.steps[actor.next], reply, actor.waited))
@@ -124,7 +128,7 @@ class _Play:
         while waiting:
             actor = waiting.popleft()
             alone = sum(each.running for each in self.actors) == 1
-            if actor.session.blocked_by() and (alone or not self._in_deadlock(actor)):
+            if self._blockers(actor) and (alone or not self._in_deadlock(actor)):
                 continue
             reply = actor.session.reply()
             if reply is None:
@@ -143,7 +147,7 @@ class _Play:
             number = ahead.pop()
             if not self.actors[number].running:
                 continue
-            blockers = self.actors[number].session.blocked_by()
+            blockers = self._blockers(self.actors[number])
             if actor.number in blockers:
                 return True
             ahead += [each for each in blockers if each not in reached]

@@ -150,12 +150,16 @@ class PostgresStage:
         self._watcher = self._open()
         try:
             self._ask(f"drop table if exists {self.table}; {create_table(self.table)}")
+            self._insist_on_level()
         except DomainError:
-            self._watcher.connection.close()
+            self._clear()
             raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
         for session in self._sessions:
             session.rollback()
             session.line.connection.close()
@@ -202,6 +206,16 @@ class PostgresStage:
             words = (result.error_message or pgconn.error_message).decode(errors="replace").strip()
             raise DomainError(f"The server refused {text[:60]!r}: {words}.", remedy="See the server's log; run it again.")
         return result
+
+    def _insist_on_level(self) -> None:
+        """Reads the level back inside a transaction: a proxy between us and the server may have other ideas."""
+        got = self._ask(f"begin isolation level {self.level}; show transaction_isolation")
+        level = (got.get_value(0, 0) or b"").decode()
+        self._ask("commit")
+        if level != self.level:
+            raise DomainError(
+                f"The server runs {level!r} where '{self.level}' was asked for.", remedy="Connect to PostgreSQL itself."
+            )
 
     def _open(self) -> _Line:
         try:

@@ -6,7 +6,7 @@ G2-item and G2), and the four anomalies that are no bare cycle: G1a, G1b, OTV an
 Only what committed transactions saw counts. Where the replies leave room, an edge is drawn only if it holds in every reading.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import combinations, pairwise
@@ -14,7 +14,7 @@ from itertools import combinations, pairwise
 from mastery.lab.anomalies import Anomaly
 from mastery.lab.history.dependency import Dependency, Edge, find_cycles
 from mastery.lab.history.transcript import Ended, Rows, Seen, Transcript
-from mastery.lab.statements import Between, Changing, Increment, Insert, Read, ReadWhere, Row, Write, WriteId
+from mastery.lab.statements import Between, Changing, Increment, Read, ReadWhere, Row, WriteId
 
 
 class Judgement(StrEnum):
@@ -72,13 +72,13 @@ class _ItemRead:
 
 @dataclass(frozen=True, slots=True)
 class _PredicateRead:
-    """The rows that a committed transaction's predicate matched, and the keys that it had changed itself before."""
+    """The rows that a committed transaction's predicate matched, and its own last write before of each key it had changed."""
 
     reader: int
     step: int
     where: Between
     rows: tuple[Row, ...]
-    own: frozenset[str]
+    own: Mapping[str, WriteId]
 
 
 @dataclass(slots=True)
@@ -146,7 +146,7 @@ class _Versions:
                 found = seen.reply.rows[0].trace if seen.reply.rows else ()
                 self._saw(seen, key, found)
             case ReadWhere(where):
-                own = frozenset(key for key, chain in self._touched(transcript, seen) if chain)
+                own = dict(self._own_writes(transcript, seen))
                 self.predicates.append(_PredicateRead(seen.session, seen.step, where, seen.reply.rows, own))
                 for row in seen.reply.rows:
                     self._saw(seen, row.key, row.trace)
@@ -161,11 +161,12 @@ class _Versions:
             self.reads.append(_ItemRead(seen.session, seen.step, key, write))
 
     @staticmethod
-    def _touched(transcript: Transcript, until: Seen) -> Iterator[tuple[str, bool]]:
-        """The keys that the session had changed before this statement."""
+    def _own_writes(transcript: Transcript, until: Seen) -> Iterator[tuple[str, WriteId]]:
+        """The keys that the session had changed before this statement, by its writes in order."""
         for seen in transcript.seen:
-            if seen.session == until.session and seen.step < until.step and isinstance(seen.statement, Write | Increment | Insert):
-                yield seen.statement.key, isinstance(seen.reply, Rows) and bool(seen.reply.rows)
+            before = seen.session == until.session and seen.step < until.step
+            if before and isinstance(seen.statement, Changing) and isinstance(seen.reply, Rows) and seen.reply.rows:
+                yield seen.statement.key, seen.write
 
     def place(self, key: str, write: WriteId | None) -> int | None:
         """Where a version stands in its chain, 0 for the first; None for a version that no committed transaction left."""
@@ -193,8 +194,21 @@ class _Versions:
         return value is not None and read.where.matches(value)
 
     def missed(self, read: _PredicateRead) -> list[str]:
-        """The rows that a predicate read did not return and the reader had not changed itself."""
-        return sorted(self.chains.keys() - {row.key for row in read.rows} - read.own)
+        """The rows that a predicate read did not return, except where the reader's own version explains it."""
+        own = {key for key, write in read.own.items() if not read.where.matches(self.values[write])}
+        return sorted(self.chains.keys() - {row.key for row in read.rows} - own)
+
+    def passed_over(self, read: _PredicateRead, key: str) -> list[int]:
+        """The places at which a missed row may have been read: without a match, and between the reader's own writes."""
+        oldest = self.place(key, read.own.get(key)) or 0
+        chain = self.chains[key]
+        newest = next((place for place, write in enumerate(chain) if self._follows(write, read)), len(chain))
+        return [place for place in range(oldest, newest + 1) if not self.matches(read, key, place)]
+
+    @staticmethod
+    def _follows(write: WriteId, read: _PredicateRead) -> bool:
+        """Whether the reader wrote this itself, after its read: what builds on it cannot have been read before."""
+        return write.session == read.reader and write.step > read.step
 
 
 def _name(session: int) -> str:
@@ -216,12 +230,12 @@ def _dirty_misses(versions: _Versions) -> Iterator[tuple[Anomaly, str]]:
     """A predicate that misses a row by a version that was never to be seen has read that version as well."""
     for read in versions.predicates:
         for key in versions.missed(read):
-            missing = [place for place in range(len(versions.chains[key]) + 1) if not versions.matches(read, key, place)]
+            missing = versions.passed_over(read, key)
             what = f"{_name(read.reader)} missed {key} in {read.where.low}..{read.where.high}"
             if not missing:
-                yield Anomaly.G1A, f"G1a: {what}, where every committed version of it lies."
+                yield Anomaly.G1A, f"G1a: {what}, where every version that it could have seen lies."
             elif not {0, *(place for place, _ in versions.installed(key))} & set(missing):
-                yield Anomaly.G1B, f"G1b: {what}, where every version lies but one that its writer replaced itself."
+                yield Anomaly.G1B, f"G1b: {what}, where it lies but for a version that its writer replaced itself."
 
 
 def _vanished(versions: _Versions) -> Iterator[tuple[Anomaly, str]]:
@@ -248,7 +262,7 @@ def _moving_predicates(versions: _Versions) -> Iterator[tuple[Anomaly, str]]:
         if first.reader != second.reader or overlap is None:
             continue
         moved = _matched(versions, first, overlap) ^ _matched(versions, second, overlap)
-        for key in sorted(moved - first.own - second.own):
+        for key in sorted(moved - first.own.keys() - second.own.keys()):
             yield (
                 Anomaly.PMP,
                 f"PMP: {key} was in {overlap.low}..{overlap.high} for one of {_name(first.reader)}'s reads and not for the other.",
@@ -312,11 +326,11 @@ class _PredicateEdges:
         for read in versions.predicates:
             for row in read.rows:
                 place = versions.place(row.key, row.trace[-1] if row.trace else None)
-                if row.key not in read.own and place is not None:
+                if place is not None:
                     self.sure |= set(_edges_of_reading(versions, read, row.key, place))
             for key in versions.missed(read):
-                places = [0, *(place for place, _ in versions.installed(key))]
-                readings = [set(_edges_of_reading(versions, read, key, at)) for at in places if not versions.matches(read, key, at)]
+                places = {0, *(place for place, _ in versions.installed(key))} & set(versions.passed_over(read, key))
+                readings = [set(_edges_of_reading(versions, read, key, place)) for place in sorted(places)]
                 if not readings:
                     continue
                 common = set.intersection(*readings)
