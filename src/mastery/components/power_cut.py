@@ -47,10 +47,14 @@ class Since(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """When to cut. The caller draws `after_s` at random: a cut at a fixed phase could always miss the window."""
+    """When to cut. The caller draws `after_s` at random: a cut at a fixed phase could always miss the window.
+
+    A cut that comes before `at_least` records were acknowledged waits for them.
+    """
 
     after_s: float
     since: Since = Since.READY
+    at_least: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,8 @@ class Aftermath:
     # For each journal write that was seen: how many records had been acknowledged by then. A write is seen at most a
     # few milliseconds late, so records counted as acknowledged before it may be younger, never those counted after it.
     acknowledged_at_journal_write: tuple[int, ...] = ()
+    # Promises that came while the cut was being made, by a place that does not die in one instant; they count for nothing.
+    late: tuple[int, ...] = ()
 
     @property
     def acknowledged_since_journal_write(self) -> tuple[int, ...]:
@@ -77,6 +83,10 @@ class Aftermath:
 
 class Stage(Protocol):
     """A prepared place, good for one writer and one cut."""
+
+    @property
+    def instant(self) -> bool:
+        """Whether everything in the place stops in one instant, so that what it said at all, it said before the cut."""
 
     def start(self, call: WriterCall) -> int:
         """Starts the writer; gives the descriptor at which its lines arrive, which the caller closes."""
@@ -151,16 +161,17 @@ def run_and_cut(
         try:
             ready_s = _hear(stage, channel, log, Since.READY, patience_s=patience_s)
             start_s = ready_s if moment.since is Since.READY else _hear(stage, channel, log, Since.DONE, patience_s=patience_s)
-            while (left_s := start_s + moment.after_s - time.monotonic()) > 0:
-                _listen(stage, channel, log, left_s)
+            _listen_until(stage, channel, log, start_s + moment.after_s, at_least=moment.at_least, patience_s=patience_s)
             _catch_up(stage, channel, log)
             # The end of a file system moves its journal once more; only what was written before it counts.
-            finished, journal_writes = log.done, len(log.at_journal_write)
+            finished, journal_writes, promises = log.done, len(log.at_journal_write), len(log.acknowledged)
             stage.cut()
             cut_s = time.monotonic()
-            # What reached the channel before the end was promised to the outside world, read by us or not.
             while data := os.read(channel, 1 << 16):
                 log.feed(data)
+            if stage.instant:
+                # What reached the channel was promised to the outside world before the end, read by us or not.
+                promises = len(log.acknowledged)
         finally:
             os.close(channel)
         left = stage.recover()
@@ -168,7 +179,8 @@ def run_and_cut(
             folder=left,
             kind=place.kind,
             models=place.models,
-            acknowledged=tuple(log.acknowledged),
+            acknowledged=tuple(log.acknowledged[:promises]),
+            late=tuple(log.acknowledged[promises:]),
             finished=finished,
             cut_after_s=cut_s - ready_s,
             recovery_s=time.monotonic() - cut_s,
@@ -188,6 +200,21 @@ def _hear(stage: Stage, channel: int, log: AckLog, event: Since, *, patience_s: 
             )
         _listen(stage, channel, log, left_s)
     return time.monotonic()
+
+
+def _listen_until(stage: Stage, channel: int, log: AckLog, instant_s: float, *, at_least: int, patience_s: float) -> None:
+    """Listens until the instant, and until enough records were acknowledged."""
+    deadline_s = time.monotonic() + patience_s
+    while (left_s := instant_s - time.monotonic()) > 0:
+        _listen(stage, channel, log, left_s)
+    while len(log.acknowledged) < at_least:
+        left_s = deadline_s - time.monotonic()
+        if left_s <= 0:
+            raise DomainError(
+                f"The writer acknowledged {len(log.acknowledged)} of {at_least} records in time. {stage.diagnosis()}".strip(),
+                remedy="Ask for fewer records, or give the cut more patience.",
+            )
+        _listen(stage, channel, log, left_s)
 
 
 def _catch_up(stage: Stage, channel: int, log: AckLog) -> None:

@@ -45,6 +45,10 @@ class _KillStage:
         self._data.mkdir()
         self._writer = WriterProcess(folder)
 
+    @property
+    def instant(self) -> bool:
+        return True
+
     def start(self, call: WriterCall) -> int:
         return self._writer.start(call, self._data, flush=False)
 

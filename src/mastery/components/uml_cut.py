@@ -85,6 +85,10 @@ class _UmlStage:
             image.truncate(IMAGE_BYTES)
         FileSystem.EXT4.make(str(folder / "disk"))
 
+    @property
+    def instant(self) -> bool:
+        return True
+
     def start(self, call: WriterCall) -> int:
         reading, writing = os.pipe()
         watched, self._lifeline = os.pipe()
