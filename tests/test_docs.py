@@ -47,3 +47,28 @@ def test_a_link_to_nowhere_is_noticed(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("# Here\n[a](gone.md) [b](#here) [c](#there) [d](page.md#here) [e](https://example.org)\n")
     assert dead_links(page) == ["gone.md", "#there"]
+
+
+def commands_shown_by(page: Path) -> set[str]:
+    """The first word after `./mastery` or `mastery` in code, options and placeholders left out."""
+    text = page.read_text("utf-8")
+    code = re.findall(r"`([^`\n]+)`|^ {4}(.*)$", text, re.MULTILINE)
+    lines = [inline or block for inline, block in code]
+    shown = (re.match(r"(?:\./)?mastery ((?:--offline \S+ )?)([a-z]+)\b", line) for line in lines)
+    return {match[2] for match in shown if match}
+
+
+def test_every_command_that_a_page_shows_is_one_of_ours():
+    ours = subprocess.check_output([sys.executable, "-m", "mastery", "--help"], text=True)
+    known = set(re.findall(r"^ {4}([a-z]+) ", ours, re.MULTILINE))
+    shown = {page.name: commands_shown_by(page) - known for page in PAGES}
+    assert {"run", "list"} <= known
+    assert {name: strange for name, strange in shown.items() if strange} == {}
+
+
+def test_a_command_that_nobody_has_is_noticed(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "Try `./mastery levitate now`, or:\n\n    mastery --offline wheels fly\n\n`./mastery` alone and `mastery/x` are none.\n"
+    )
+    assert commands_shown_by(page) == {"levitate", "fly"}

@@ -65,6 +65,13 @@ def test_every_pinned_package_has_a_wheel_whose_size_is_known():
     assert {name for lock in LOCKS.values() for name in pinned(lock)} - sized - windows_only == set()
 
 
+@pytest.mark.parametrize("machine", ["manylinux.*_x86_64", "manylinux.*_aarch64", "macosx.*_(arm64|universal2)"])
+def test_every_package_has_a_wheel_for_the_machines_that_the_readme_names(machine):
+    wheels = [line.split(" ")[0] for line in (REPOSITORY / "launcher" / "sizes").read_text("utf-8").splitlines() if ".whl" in line]
+    fitting = {wheel.split("-")[0] for wheel in wheels if re.search(rf"-({machine}|any)\.whl$|-{machine}\.", wheel)}
+    assert {wheel.split("-")[0] for wheel in wheels} - fitting == set()
+
+
 def test_the_pinned_pip_is_the_file_that_the_launcher_expects():
     fetch = (REPOSITORY / "launcher" / "fetch.py").read_text("utf-8")
     (wheel,) = (REPOSITORY / "launcher").glob("pip-*.whl")
