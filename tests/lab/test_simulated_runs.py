@@ -4,11 +4,14 @@ The functions driven here are those that the run loop calls; only the trials are
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice, repeat
 
 import numpy as np
 import pytest
 
+from mastery.lab.design import Slot, lay_blocks
 from mastery.lab.judgement import Judgement, judge
 from mastery.lab.planning import PILOT_BLOCKS, Mode, plan_blocks
 from mastery.lab.verdict import Verdict
@@ -27,37 +30,46 @@ class Laboratory:
     spread: float = 0.2
     shuffled: bool = True
 
-    def blocks(self, count: int) -> np.ndarray:
+    def run(self, *, mode: Mode = Mode.NORMAL, affordable: int) -> Judgement:
+        orders = self._orders()
+        pilot = self._blocks(orders, PILOT_BLOCKS)
+        plan = plan_blocks(pilot, baseline=0, smallest_effect=0.10, mode=mode, affordable=affordable, twin=TWIN)
+        values = np.vstack([pilot, self._blocks(orders, plan.blocks - PILOT_BLOCKS)])
+        return judge(values, baseline=0, smallest_effect=0.10, better="lower", mode=mode, twin=TWIN)
+
+    def _orders(self) -> Iterator[tuple[Slot, ...]]:
+        slots = [*(Slot(arm) for arm in range(TWIN)), Slot(0, placebo=True)]
+        return lay_blocks(slots, seed=int(self.random.integers(2**31))) if self.shuffled else repeat(tuple(slots))
+
+    def _blocks(self, orders: Iterator[tuple[Slot, ...]], count: int) -> np.ndarray:
         arms = self.log_ratios.size
         # Student's t with 3 degrees has the variance 3: scaled, the logarithm's standard deviation is `spread`.
         noise = self.random.standard_t(3, (count, arms)) * (self.spread / math.sqrt(3.0))
         level = self.random.normal(0.0, 0.3, (count, 1))
-        position = np.tile(np.arange(arms), (count, 1))
-        if self.shuffled:
-            position = self.random.permuted(position, axis=1)
+        position = np.empty((count, arms))
+        for row, order in enumerate(islice(orders, count)):
+            position[row, [TWIN if slot.placebo else slot.arm for slot in order]] = np.arange(arms)
         return self.log_ratios + noise + level + 0.05 * position
-
-    def run(self, *, mode: Mode = Mode.NORMAL, affordable: int) -> Judgement:
-        pilot = self.blocks(PILOT_BLOCKS)
-        plan = plan_blocks(pilot, baseline=0, smallest_effect=0.10, mode=mode, affordable=affordable, twin=TWIN)
-        values = np.vstack([pilot, self.blocks(plan.blocks - PILOT_BLOCKS)])
-        return judge(values, baseline=0, smallest_effect=0.10, better="lower", mode=mode, twin=TWIN)
 
 
 def laboratory(seed: int, *ratios: float, **changes: object) -> Laboratory:
     return Laboratory(np.random.default_rng(seed), np.log(np.array([1.0, *ratios, 1.0])), **changes)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("affordable", [12, pytest.param(10, marks=pytest.mark.slow), pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("affordable", [10, 12, 40])
 def test_at_most_seven_per_cent_of_runs_without_a_difference_claim_one(affordable: int) -> None:
     machine = laboratory(1, 1.0, 1.0, 1.0, 1.0)
-    false_alarms = 0
+    false_alarms = twin_alarms = 0
     for _ in range(RUNS):
-        family = [effect for effect in machine.run(affordable=affordable).effects if effect.arm != TWIN]
+        judgement = machine.run(affordable=affordable)
+        family = [effect for effect in judgement.effects if effect.arm != TWIN]
         assert len(family) == 4
+        twin_alarms += judgement.effect_of(TWIN).verdict in CLAIMED
         false_alarms += any(effect.verdict in CLAIMED for effect in family)
     assert false_alarms / RUNS <= 0.07
     assert false_alarms > 0  # a judge who never claims anything would pass the line above
+    assert 0.005 < twin_alarms / RUNS <= 0.065
 
 
 @pytest.mark.slow
@@ -65,13 +77,14 @@ def test_quiet_runs_whose_number_of_blocks_follows_the_pilot_keep_the_rate_too()
     machine = laboratory(2, 1.0, 1.0, 1.0, 1.0, spread=0.03)
     false_alarms, lengths = 0, set()
     for _ in range(RUNS):
-        judgement = machine.run(affordable=60)
+        judgement = machine.run(affordable=30)
         lengths.add(judgement.effects[0].blocks)
         false_alarms += any(effect.verdict in CLAIMED for effect in judgement.effects if effect.arm != TWIN)
     assert len(lengths) > 10
     assert false_alarms / RUNS <= 0.07
 
 
+@pytest.mark.slow
 def test_a_true_ratio_of_one_and_a_half_is_found_in_four_of_five_runs_of_twelve_blocks() -> None:
     machine = laboratory(3, 1.5, 1.0, 1.0, 1.0)
     found, false_alarms = 0, 0
@@ -82,13 +95,6 @@ def test_a_true_ratio_of_one_and_a_half_is_found_in_four_of_five_runs_of_twelve_
         false_alarms += any(judgement.effect_of(arm).verdict in CLAIMED for arm in (2, 3, 4))
     assert found / RUNS >= 0.80
     assert false_alarms / RUNS <= 0.07
-
-
-@pytest.mark.slow
-def test_the_twin_alone_alarms_at_its_plain_rate() -> None:
-    machine = laboratory(4, 1.0, 1.0, 1.0, 1.0)
-    alarms = sum(machine.run(affordable=12).effect_of(TWIN).verdict in CLAIMED for _ in range(RUNS))
-    assert 0.005 < alarms / RUNS <= 0.065
 
 
 def test_without_shuffling_the_same_machine_finds_differences_that_are_not_there() -> None:
