@@ -68,8 +68,10 @@ def test_every_pinned_package_has_a_wheel_whose_size_is_known():
 @pytest.mark.parametrize("machine", ["manylinux.*_x86_64", "manylinux.*_aarch64", "macosx.*_(arm64|universal2)"])
 def test_every_package_has_a_wheel_for_the_machines_that_the_readme_names(machine):
     wheels = [line.split(" ")[0] for line in (REPOSITORY / "launcher" / "sizes").read_text("utf-8").splitlines() if ".whl" in line]
+    # A referee of our tests that pyproject.toml asks for on x86-64 alone.
+    asked_on_x86_alone = set() if "x86_64" in machine else {"hdrhistogram"}
     fitting = {wheel.split("-")[0] for wheel in wheels if re.search(rf"-({machine}|any)\.whl$|-{machine}\.", wheel)}
-    assert {wheel.split("-")[0] for wheel in wheels} - fitting == set()
+    assert {wheel.split("-")[0] for wheel in wheels} - fitting == asked_on_x86_alone
 
 
 def test_the_pinned_pip_is_the_file_that_the_launcher_expects():
