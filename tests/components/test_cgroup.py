@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mastery.components.cgroup import (
+    Effect,
     Throttling,
     ambient_limits,
     ambient_throttling,
@@ -133,6 +134,39 @@ def test_leftovers_are_told_apart_by_run(tmp_path: Path) -> None:
     hierarchies.cache_clear()
     assert [folder.name for folder in leftover_groups("r1", root=root)] == ["mastery-r1-b", "mastery-r1-a"]
     assert len(leftover_groups(root=root)) == 3
+
+
+def test_a_group_of_version_2_hangs_from_the_top_and_holds_its_limits(tmp_path: Path) -> None:
+    """By the files alone: no machine that tests run on offers version 2 with its controllers to us."""
+    root = version_2(tmp_path, {})
+    group = make_group("r1", "arm", cpu_cores=0.2, memory_byte=2**26, root=root)
+    folder = root / "sys/fs/cgroup/mastery-r1-arm"
+    assert (group.version, group.folders) == (2, {"cpu": folder, "memory": folder})
+    assert (folder / "cpu.max").read_text() == "20000 100000"
+    assert (folder / "memory.max").read_text() == str(2**26)
+    (folder / "cpu.stat").write_text("usage_usec 1\nnr_periods 7\nnr_throttled 5\nthrottled_usec 9\n")
+    (folder / "memory.events").write_text("oom 1\noom_kill 1\n")
+    (folder / "memory.peak").write_text("1000\n")
+    assert group.effect() == Effect(0.2, 2**26, 7, Throttling(5, 9000), 1, 1000)
+    group.add(4321)
+    assert (folder / "cgroup.procs").read_text() == "4321"
+
+
+def test_a_group_of_version_1_hangs_from_our_own_in_each_tree(tmp_path: Path) -> None:
+    own = {"sys/fs/cgroup/cpu,cpuacct/docker/f00/tasks": "", "sys/fs/cgroup/memory/docker/f00/tasks": ""}
+    root = version_1(tmp_path, own)
+    group = make_group("r1", "arm", cpu_cores=1.5, memory_byte=2**26, root=root)
+    cpu, memory = group.folders["cpu"], group.folders["memory"]
+    assert str(cpu.relative_to(root)) == "sys/fs/cgroup/cpu,cpuacct/docker/f00/mastery-r1-arm"
+    assert (cpu / "cpu.cfs_quota_us").read_text() == "150000"
+    assert (memory / "memory.limit_in_bytes").read_text() == str(2**26)
+
+
+def test_a_controller_that_no_tree_has_is_named(tmp_path: Path) -> None:
+    root = version_2(tmp_path, {"sys/fs/cgroup/cgroup.controllers": "cpu pids\n"})
+    with pytest.raises(FileNotFoundError, match="memory"):
+        make_group("r1", "arm", cpu_cores=1, memory_byte=2**26, root=root)
+    assert not (root / "sys/fs/cgroup/mastery-r1-arm").exists()
 
 
 def sleeper() -> subprocess.Popen[bytes]:

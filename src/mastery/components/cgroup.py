@@ -182,14 +182,14 @@ def oom_kills(folder: Path, *, version: int) -> int | None:
     return _table(folder / ("memory.events" if version == 2 else "memory.oom_control")).get("oom_kill")
 
 
-def make_group(run: str, name: str, *, cpu_cores: float | None, memory_byte: int | None) -> ControlGroup:
+def make_group(run: str, name: str, *, cpu_cores: float | None, memory_byte: int | None, root: Path = ROOT) -> ControlGroup:
     """Raises OSError where this process may not, or where the controllers are not given to us."""
     wanted = {"cpu": cpu_cores, "memory": memory_byte}
     controllers = [controller for controller, value in wanted.items() if value is not None]
-    folders = group_folders(run, name, controllers)
+    folders = group_folders(run, name, controllers, root=root)
     if len(folders) < len(controllers):
         raise FileNotFoundError(f"no tree of control groups has the controllers {', '.join(set(controllers) - set(folders))}")
-    version = next(each.version for each in hierarchies() if controllers[0] in each.controllers)
+    version = next(each.version for each in hierarchies(root) if controllers[0] in each.controllers)
     group = ControlGroup(version, folders)
     try:
         for folder in set(folders.values()):
@@ -202,11 +202,11 @@ def make_group(run: str, name: str, *, cpu_cores: float | None, memory_byte: int
     return group
 
 
-def group_folders(run: str, name: str, controllers: list[str]) -> dict[str, Path]:
+def group_folders(run: str, name: str, controllers: list[str], *, root: Path = ROOT) -> dict[str, Path]:
     """Where a group would lie, by controller; those that no tree has are left out."""
     folders: dict[str, Path] = {}
     for controller in controllers:
-        own = own_folder(controller)
+        own = own_folder(controller, root=root)
         if own is not None:
             hierarchy, folder = own
             # Version 2 lets no group hold both processes and limited children, so ours hangs from the top of the tree;

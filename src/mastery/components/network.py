@@ -95,13 +95,16 @@ class Network:
                 start_new_session=True,
             )
         try:
-            answer = self._ask({"hosts": self.hosts, "link": asdict(self._first_link), "seed": self._seed})
-            if "error" in answer:
-                raise MachineCannot(f"This machine gives no network namespaces: {answer['error']}.", remedy=REMEDY)
-        except MasteryError:
+            self._address = self._lay_out()
+        except BaseException:
             self.close()
             raise
-        self._address = NetworkAddress(
+
+    def _lay_out(self) -> NetworkAddress:
+        answer = self._ask({"hosts": self.hosts, "link": asdict(self._first_link), "seed": self._seed})
+        if "error" in answer:
+            raise MachineCannot(f"This machine gives no network namespaces: {answer['error']}.", remedy=REMEDY)
+        return NetworkAddress(
             ipv4={name: host["ipv4"] for name, host in answer["hosts"].items()},
             places={name: Place(host["network"], host["user"]) for name, host in answer["hosts"].items()},
         )
