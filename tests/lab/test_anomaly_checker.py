@@ -204,6 +204,8 @@ def test_every_anomaly_comes_with_a_sentence_that_begins_with_its_name() -> None
     for each in HISTORIES[Isolation.NONE]:
         finding = find_anomalies(each)
         assert [sentence.partition(":")[0] for sentence in finding.why] == [a.value for a in Anomaly if a in finding.anomalies]
+        assert all(finding.proof_of(anomaly) in finding.why for anomaly in finding.anomalies)
+        assert not any(finding.proof_of(anomaly) for anomaly in set(Anomaly) - finding.anomalies)
 
 
 # ---- the twin: committed sessions that some serial order explains have no anomaly, and the others have one

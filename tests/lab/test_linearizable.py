@@ -153,6 +153,19 @@ def test_a_long_history_of_many_clients_is_decided_in_few_steps() -> None:
     assert report.steps < 100_000
 
 
+def test_many_writes_of_unknown_end_that_nobody_read_do_not_slow_the_search() -> None:
+    # A partition: 300 writes time out while another client goes on; only one of them was ever seen.
+    history = [op(n, "write", 1_000 + n, at=(n, None), end=End.UNKNOWN) for n in range(300)]
+    history += [op(900, "write", n, at=(1_000 + 20 * n, 1_005 + 20 * n)) for n in range(300)]
+    history += [op(900, "read", at=(1_010 + 20 * n, 1_015 + 20 * n), value=n) for n in range(299)]
+    history += [op(900, "read", at=(6_990, 6_995), value=1_007)]
+    report = check_register(sorted(history, key=lambda each: each.invoked_ns))
+    assert report.judgement is Linearizability.LINEARIZABLE
+    assert report.steps < 20_000
+    stale = [*history, op(901, "read", at=(7_000, 7_001), value=5)]
+    assert check_register(stale).judgement is Linearizability.VIOLATED
+
+
 def test_a_call_that_no_register_knows_is_refused_with_its_name() -> None:
     with pytest.raises(DomainError, match="'increment'"):
         check_register([op(0, "increment", at=(0, 1))])

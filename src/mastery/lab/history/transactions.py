@@ -33,6 +33,10 @@ class Finding:
     anomalies: frozenset[Anomaly] = frozenset()
     why: tuple[str, ...] = ()
 
+    def proof_of(self, anomaly: Anomaly) -> str:
+        """The sentence that proves this anomaly, or nothing when it was not exhibited."""
+        return next((sentence for sentence in self.why if sentence.startswith(f"{anomaly}:")), "")
+
 
 def find_anomalies(transcript: Transcript) -> Finding:
     """The judgement of one history; it looks at nothing but the transcript, and never at which case it came from."""
