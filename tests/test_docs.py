@@ -72,3 +72,9 @@ def test_a_command_that_nobody_has_is_noticed(tmp_path):
         "Try `./mastery levitate now`, or:\n\n    mastery --offline wheels fly\n\n`./mastery` alone and `mastery/x` are none.\n"
     )
     assert commands_shown_by(page) == {"levitate", "fly"}
+
+
+def test_the_index_lists_every_decision():
+    folder = REPOSITORY / "docs" / "decisions"
+    index = (folder / "README.md").read_text("utf-8")
+    assert [page.name for page in sorted(folder.glob("0*.md")) if f"({page.name})" not in index] == []
