@@ -1,7 +1,7 @@
 """The program that runs inside a place that is about to die: prepare, say ready, write, and acknowledge to the outside.
 
-It imports only the standard library, because it also runs in a virtual machine that boots for a second or two. What it
-says goes line by line over a channel that ends outside the place: `ready`, the number of each acknowledged record,
+It imports next to nothing beside the standard library, because it also runs in a virtual machine that boots for a second or two.
+What it says goes line by line over a channel that ends outside the place: `ready`, the number of each acknowledged record,
 `journal N` when the file system wrote its journal, `done`, or `failed WHY`.
 """
 
@@ -19,8 +19,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-_SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
-_SET_DUMPABLE = 4  # PR_SET_DUMPABLE
+from mastery.components import linux
+
 _JOURNAL_INTERVAL_S = 0.005
 
 
@@ -64,10 +64,9 @@ def load(reference: str) -> Callable[..., None]:
 
 
 def die_with_parent(parent: int) -> None:
-    """SIGKILL for this process as soon as its parent is gone, and no core file when it is killed."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(_SET_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
-    libc.prctl(_SET_DUMPABLE, 0, 0, 0, 0)
+    """SIGKILL for this process as soon as its parent is gone, where the kernel offers that."""
+    if linux.IS_LINUX:
+        linux.signal_at_death_of_parent()
     if os.getppid() != parent:  # it died before the kernel knew our wish
         os._exit(1)
 

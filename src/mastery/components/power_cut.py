@@ -59,7 +59,11 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Aftermath:
-    """What is left after one cut; `folder` can be read until the context ends."""
+    """What is left after one cut.
+
+    `folder` can be read until the context ends, by this path as it is: it may be a door to a mount that lies in no
+    folder, which `resolve()` would lose.
+    """
 
     folder: Path
     kind: str
