@@ -150,7 +150,7 @@ def sample_run(**changes: Any) -> RunDocument:
         finished="2026-11-22T10:16:12Z",
         package="0.1.0",
         machine={"machine_class": "2-core AMD EPYC virtual machine, Linux 6.18", "fingerprint": "c0ffee"},
-        noise={"floor_share": 0.04},
+        noise={"floor": 0.04},
         components=[ComponentRecord(name="disk", how="scratch folder", configuration={"file system": "ext4"})],
         factors=[
             FactorRecord(name="sync", levels=list(LEVELS), baseline="every", meaning="when a record is flushed"),

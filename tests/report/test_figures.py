@@ -48,7 +48,7 @@ def drawn(document: RunDocument, width: int) -> str:
 
 def test_the_result_table_has_a_row_for_each_arm_and_the_verdict_beside_the_ratio() -> None:
     table = result_table(sample_run())
-    assert table.headings[:4] == ("sync", "p50", "ratio to *", "verdict")
+    assert table.headings[:4] == ("sync", "p50", "against *", "verdict")
     assert [row[0] for row in table.rows] == ["every *", "group", "never"]
     assert [row[3] for row in table.rows] == ["* baseline", "worse", "better"]
 

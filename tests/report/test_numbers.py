@@ -69,3 +69,9 @@ def test_the_ends_of_an_interval_are_told_apart_when_they_differ_visibly(low: fl
 
 def test_waiting_times_read_like_a_clock() -> None:
     assert [numbers.seconds(each) for each in (0.2, 8, 80, 120, 7500)] == ["under 1 s", "8 s", "1 min 20 s", "2 min", "2 h 5 min"]
+
+
+def test_a_ratio_in_a_column_says_multiplied_or_divided() -> None:
+    assert numbers.against(1 / 929, 1 / 1770, 1 / 304) == "÷ 929 (304 to 1,770)"
+    assert numbers.against(0.4, 0.2, 1.4) == "× 0.4 (0.2 to 1.4)"
+    assert numbers.against(2.1, 0.82, 4.9) == "× 2.1 (0.82 to 4.9)"

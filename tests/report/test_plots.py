@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sample_run import sample_run
 
-from mastery.lab.document import PredictionRecord
 from mastery.report.axis import axis_for
 from mastery.report.dots import dots_of
 from mastery.report.plain_text import to_ascii
 from mastery.report.plot_svg import svg
 from mastery.report.plot_terminal import plot
+from mastery.report.prediction import CHOICES, made
 
 VALUES = st.lists(st.floats(min_value=1e-9, max_value=1e9, allow_nan=False), min_size=1, max_size=20)
 
@@ -64,8 +64,8 @@ def test_the_ascii_plot_is_ascii_and_tells_its_signs_apart() -> None:
 
 
 def test_a_prediction_is_a_hollow_marker_in_its_row_only() -> None:
-    score = {"arm": 2, "metric": "p50", "expected": 3.1e-5}
-    lines = plot(dots_of(sample_run(prediction=PredictionRecord(kind="made", score=score)))).splitlines()
+    guess = made("p50", CHOICES[2], at="2026-11-22T10:14:00Z")
+    lines = plot(dots_of(sample_run(prediction=guess))).splitlines()
     assert ["○" in line for line in lines[1:4]] == [False, False, True]
     assert "your prediction" in lines[-1]
 

@@ -67,7 +67,7 @@ def test_a_guardrail_is_told_by_its_worst_trial_in_the_bad_direction() -> None:
     assert "at worst 10 op/s" in sentences.guardrail(sample_run(), record)
 
 
-@pytest.mark.parametrize(("agrees", "word"), [(True, "agrees"), (False, "disagrees"), (None, "reference inconclusive")])
+@pytest.mark.parametrize(("agrees", "word"), [(True, "agrees"), (False, "disagrees"), (None, "is inconclusive")])
 def test_a_reference_says_whether_it_agrees(agrees: bool | None, word: str) -> None:
     record = ReferenceRecord(id="f", tool="fio", arm=0, metric="p50", blocks=8, ours=3e-4, theirs=3e-4, ratio=1.0, agrees=agrees)
     assert f"fio {word}: ours 300 µs" in sentences.reference(sample_run(), record)

@@ -6,6 +6,7 @@ from mastery.lab.document import ArmRecord, RunDocument
 from mastery.report import labels, sentences
 from mastery.report.axis import Axis, axis_for
 from mastery.report.plain_text import printable
+from mastery.report.prediction import scored
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +74,15 @@ def _row(document: RunDocument, arm: ArmRecord, metric: str) -> Row | None:
 
 
 def _predicted(document: RunDocument, arm: ArmRecord, metric: str) -> tuple[float, ...]:
-    """Where the reader expected the arm to lie; known only for the arm that their prediction was scored on."""
-    score = document.prediction.score
-    expected = score.get("expected")
-    if document.prediction.kind == "made" and score.get("arm") == arm.index and score.get("metric") == metric:
-        return (float(expected),) if isinstance(expected, int | float) else ()
-    return ()
+    """Where the reader expected the arm to lie; known only for the arm that their prediction is scored on."""
+    score = scored(document)
+    if score is None or score.expected is None or score.arm != arm.index or metric != document.prediction.answers.get("metric"):
+        return ()
+    return (score.expected,)
 
 
 def _floor(document: RunDocument, baseline: float | None) -> tuple[float, float] | None:
-    share = document.noise.get("floor_share")
+    share = document.noise.get("floor")
     if baseline is None or baseline <= 0 or not isinstance(share, int | float) or share <= 0:
         return None
     return baseline / (1 + share), baseline * (1 + share)

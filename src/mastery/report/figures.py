@@ -95,7 +95,7 @@ def _columns_of(document: RunDocument, metric: MetricRecord, arms: Sequence[ArmR
         return [_per_arm(arms, f"{name}, worst", lambda arm: _worst(document, metric, arm))]
     columns = [_per_arm(arms, name, lambda arm: _value(document, metric, arm))]
     if with_ratio:
-        columns.append(_per_arm(arms, "ratio to *", lambda arm: _ratio(document, metric, arm)))
+        columns.append(_per_arm(arms, "against *", lambda arm: _ratio(document, metric, arm)))
     return columns
 
 
@@ -123,7 +123,7 @@ def _ratio(document: RunDocument, metric: MetricRecord, arm: ArmRecord) -> str:
     effect = document.effect(arm.index, metric.name)
     if effect is None or effect.withheld:
         return EMPTY
-    return numbers.ratio_with_span(effect.ratio, effect.low, effect.high)
+    return numbers.against(effect.ratio, effect.low, effect.high)
 
 
 def _verdict(document: RunDocument, arm: ArmRecord) -> str:

@@ -58,6 +58,14 @@ def ratio_with_span(value: float, low: float | None, high: float | None) -> str:
     return ratio(value) if low is None or high is None else f"{ratio(value)} ({_two(low, high, _ratio_digits(value))})"
 
 
+def against(value: float, low: float | None, high: float | None) -> str:
+    """A ratio for a narrow column: `× 2.1 (0.82 to 4.9)`, `÷ 929 (304 to 1,770)` where it is surely far below 1."""
+    if 0 < value < 0.5 and (high is None or high < 1) and (low is None or low > 0):
+        ends = (None, None) if low is None or high is None else (1 / high, 1 / low)
+        return f"÷ {ratio_with_span(1 / value, *ends)}"
+    return f"× {ratio_with_span(value, low, high)}"
+
+
 def times(value: float) -> str:
     """How far a ratio lies from 1, in words: `14 times higher`, `14 times lower`, `23 % higher`, `the same`."""
     if value <= 0:

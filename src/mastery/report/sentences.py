@@ -9,6 +9,8 @@ from mastery.report.plain_text import printable
 
 STANDING = {"holds": "holds", "fails": "fails", "inconclusive": "inconclusive", "not_run": "not run"}
 
+_MOST_LISTED = 6
+
 HOW_TO_READ = (
     "A block runs every arm once, in random order; arms are compared within blocks.",
     "The figure in front is the median over trials; the interval covers the true one in 95 of 100 runs.",
@@ -106,19 +108,33 @@ def reference(document: RunDocument, record: ReferenceRecord) -> str:
     figures = f"ours {numbers.quantity(record.ours, unit)}, theirs {numbers.quantity(record.theirs, unit)}"
     pair = numbers.ratio_with_span(record.ratio, record.low, record.high)
     blocks = numbers.counted(record.blocks, "block")
-    word = {True: "agrees", False: "disagrees", None: "reference inconclusive"}[record.agrees]
-    why = f": {printable(record.why)}" if record.why else ""
+    word = {True: "agrees", False: "disagrees", None: "is inconclusive"}[record.agrees]
+    why = f"; {printable(record.why).removesuffix(': reference inconclusive')}" if record.why else ""
     return f"{tool} {word}: {figures}, ratio {pair}, within {record.within:g} wanted, {blocks}{why}"
 
 
+def guardrails(document: RunDocument) -> list[str]:
+    """The worst first; arms that showed none share a sentence."""
+    told = [guardrail(document, each) for each in document.guardrails if each.trials_with_any]
+    clean: dict[tuple[str, int, float], list[int]] = {}
+    for each in document.guardrails:
+        if each.trials_with_any == 0 and each.trials:
+            clean.setdefault((each.metric, each.trials, each.share_at_most), []).append(each.arm)
+    for (metric, trials, allowed), arms in clean.items():
+        named = ", ".join(labels.long(document, arm) for arm in arms)
+        many = " each" if len(arms) > 1 else ""
+        told.append(
+            f"{named}: no {printable(metric)} in {numbers.counted(trials, 'trial')}{many}; "
+            f"up to {numbers.share(allowed)} of trials could still show some."
+        )
+    return told
+
+
 def guardrail(document: RunDocument, record: GuardrailRecord) -> str:
-    """A guardrail by its worst trial, and what its absence still allows."""
+    """A guardrail that was violated, by its worst trial."""
     metric = document.metric(record.metric)
     arm = labels.long(document, record.arm)
     trials = numbers.counted(record.trials, "trial")
-    if record.trials_with_any == 0:
-        allowed = numbers.share(record.share_at_most)
-        return f"{arm}: no {printable(record.metric)} in {trials}; up to {allowed} of trials could still show some."
     worst = record.minimum if metric.better == "higher" else record.maximum
     return (
         f"{arm}: {printable(record.metric)} in {record.trials_with_any:,} of {trials}, "
@@ -170,7 +186,7 @@ def skipped(document: RunDocument) -> list[str]:
 
 def noise(document: RunDocument) -> list[str]:
     """The floor below which no effect of this run is claimed."""
-    floor = document.noise.get("floor_share")
+    floor = document.noise.get("floor")
     if not isinstance(floor, int | float) or floor <= 0:
         return []
     return [f"Noise floor: two equal arms differ by up to {numbers.share(float(floor))} in this run; nothing below is claimed."]
@@ -194,9 +210,20 @@ def stopped(document: RunDocument) -> list[str]:
 
 def orders(document: RunDocument) -> list[str]:
     """How many orders were tried of how many there are: absence of an anomaly is no proof beyond them."""
+    complete = [counts for counts in document.orders_tried.values() if len(counts) == 2 and counts[0] >= counts[1]]
+    if len(complete) > _MOST_LISTED:
+        # A grid of many cells: those tried completely share one sentence, the sampled ones are named.
+        total = sum(counts[1] for counts in complete)
+        sampled = {name: counts for name, counts in document.orders_tried.items() if counts not in complete}
+        shared = f"{total:,} of {total:,} orders tried in {numbers.counted(len(complete), 'arm')}."
+        return [shared, *_orders(sampled)]
+    return _orders(document.orders_tried)
+
+
+def _orders(tried: dict[str, list[int]]) -> list[str]:
     return [
         f"{printable(name)}: {counts[0]:,} of {counts[1]:,} orders tried{'' if counts[0] >= counts[1] else ', a seeded sample'}"
-        for name, counts in document.orders_tried.items()
+        for name, counts in tried.items()
         if len(counts) == 2
     ]
 

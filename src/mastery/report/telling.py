@@ -5,6 +5,10 @@ from dataclasses import dataclass
 from mastery.lab.document import RunDocument
 from mastery.report import labels, numbers, sentences
 from mastery.report.plain_text import printable
+from mastery.report.prediction import scored
+
+
+_MOST_GUARDRAILS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +63,17 @@ def setting(document: RunDocument) -> list[tuple[str, str]]:
 
 def prediction(document: RunDocument) -> list[str]:
     """What the reader expected and how it turned out."""
-    made = document.prediction
-    sentence = made.score.get("sentence")
-    return [printable(str(sentence))] if made.kind == "made" and sentence else []
+    score = scored(document)
+    return [score.sentence] if score else []
 
 
 def _guardrails(document: RunDocument) -> list[str]:
     """At most the dozen worst, for a grid of many arms would drown the rest."""
     if document.rule.reason == "exact":
         return sentences.orders(document)
-    ranked = sorted(document.guardrails, key=lambda each: (each.trials_with_any == 0, each.arm))
-    told = [sentences.guardrail(document, each) for each in ranked[:12]]
-    rest = len(ranked) - len(told)
-    return [*told, f"{numbers.counted(rest, 'more guardrail')} in the table."] if rest else told
+    told = sentences.guardrails(document)
+    rest = len(told) - _MOST_GUARDRAILS
+    return [*told[:_MOST_GUARDRAILS], f"{numbers.counted(rest, 'more arm')} in the table."] if rest > 0 else told
 
 
 def _claims(document: RunDocument) -> list[Line]:
@@ -88,8 +90,6 @@ def _cited(document: RunDocument) -> list[Line]:
 def _trust(document: RunDocument) -> list[str]:
     adjusted = any(each.adjusted for each in document.effects)
     note = ["Verdicts are adjusted for the number of arms; the other intervals are not."] if adjusted else []
-    if any(each.indication for each in document.effects):
-        note.append("A quick run indicates: few blocks, intervals not adjusted for the number of arms.")
     return [
         *sentences.stopped(document),
         sentences.rule(document),
