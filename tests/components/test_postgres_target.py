@@ -11,8 +11,9 @@ import pytest
 from mastery.components.component import Here, Site
 from mastery.components.postgres import PostgreSQL, PostgresServer
 from mastery.components.postgres_binaries import find_binaries
-from mastery.components.postgres_target import Leave, PostgresTarget, find_target, targets_file
+from mastery.components.postgres_target import PostgresTarget, find_target
 from mastery.components.run_folder import make_run_folder
+from mastery.components.targets import Leave, targets_file
 from mastery.errors import DomainError, TargetRefused, UnknownName
 
 pytest.importorskip("psycopg")

@@ -20,8 +20,9 @@ from mastery.components.postgres_session import (
     read_configuration,
     read_counters,
 )
-from mastery.components.postgres_target import Leave, PostgresTarget, find_target
+from mastery.components.postgres_target import PostgresTarget, find_target
 from mastery.components.program import Command, Program
+from mastery.components.targets import Leave
 from mastery.errors import MachineCannot
 
 if TYPE_CHECKING:
@@ -69,8 +70,8 @@ class PostgresServer:
         self._site = site
         self._binaries = binaries
         self._settings = dict(settings)
-        self._folder = _first_free(site.folder, "postgres")
-        self._sockets = _first_free(site.sockets, "pg")
+        self._folder = program.first_free(site.folder, "postgres")
+        self._sockets = program.first_free(site.sockets, "pg")
         self._data = data if data.is_absolute() else self._folder / data
         self._program: Program | None = None
         self._fresh_made = 0
@@ -210,14 +211,3 @@ class PostgresServer:
         return Command(
             name=tool, arguments=(str(self._binaries.folder / tool), *arguments), folder=self._folder, needs_ordinary_user=True
         )
-
-
-def _first_free(base: Path, name: str) -> Path:
-    number = 0
-    while True:
-        try:
-            (folder := base / f"{name}{number}").mkdir(mode=0o700)
-        except FileExistsError:
-            number += 1
-        else:
-            return folder.absolute()

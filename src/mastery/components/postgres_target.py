@@ -1,19 +1,18 @@
 """A PostgreSQL of the user's: what we refuse, the one scratch place that we make there, and how it is dropped."""
 
-import os
 import re
 import secrets
 import time
-import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mastery.components.component import Here, Site
+from mastery.components import targets
+from mastery.components.component import Here
 from mastery.components.postgres_session import APPLICATION, PostgresAddress, address_in, connect, read_configuration, read_counters
-from mastery.errors import DomainError, TargetRefused, UnknownName
+from mastery.components.targets import Leave, first_line
+from mastery.errors import DomainError, TargetRefused
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -36,18 +35,6 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Leave:
-    """What the user allowed by repeating a name: `scratch` the database's, `shared_server` the target's."""
-
-    scratch: str | None = None
-    shared_server: str | None = None
-
-    @classmethod
-    def of(cls, site: Site) -> "Leave":
-        return cls(site.choices.get("scratch"), site.choices.get("shared-server"))
-
-
-@dataclass(frozen=True, slots=True)
 class Leftover:
     """Something that a killed run of this user's left on a target, with the statement that removes it."""
 
@@ -61,16 +48,6 @@ class _Examined:
     database: str
     may_create_databases: bool
     conninfo: str = field(repr=False)
-
-
-def targets_file() -> Path:
-    """Where the user names servers; MASTERY_HOME moves it with everything else."""
-    home = os.environ.get("MASTERY_HOME")
-    if home:
-        return Path(home) / "targets.toml"
-    from platformdirs import user_config_path
-
-    return user_config_path("mastery") / "targets.toml"
 
 
 def find_target(name: str, *, minimum: int, leave: Leave) -> Here:
@@ -166,7 +143,7 @@ class PostgresTarget:
                 connection.execute(self.how_to_drop)
         except psycopg.Error as refused:
             raise DomainError(
-                f"{self.scratch!r} could not be dropped from {self._name!r}: {_first_line(refused)}.",
+                f"{self.scratch!r} could not be dropped from {self._name!r}: {first_line(refused)}.",
                 remedy=f"Run there: {self.how_to_drop}",
             ) from refused
         self._is_made = False
@@ -184,7 +161,7 @@ class PostgresTarget:
         except psycopg.Error as refused:
             self.stop()
             raise TargetRefused(
-                f"{self._name!r} does not let us make a {kind} of our own: {_first_line(refused)}.",
+                f"{self._name!r} does not let us make a {kind} of our own: {first_line(refused)}.",
                 remedy="Grant the role CREATEDB, or name a database in which it may create schemas.",
             ) from refused
 
@@ -226,8 +203,8 @@ def _examine(name: str, *, minimum: int, leave: Leave) -> _Examined:
             return _judge(name, connection, conninfo, minimum=minimum, leave=leave)
     except psycopg.OperationalError as refused:
         raise TargetRefused(
-            f"The server {name!r} cannot be reached: {_first_line(refused)}.",
-            remedy=f"Check it with psql, and its entry in {targets_file()}.",
+            f"The server {name!r} cannot be reached: {first_line(refused)}.",
+            remedy=f"Check it with psql, and its entry in {targets.targets_file()}.",
         ) from refused
 
 
@@ -303,53 +280,31 @@ def _judge_scratch_database(
         )
 
 
+_ENTRY_REMEDY = (
+    "Give `service` (of your pg_service.conf), `dsn` without a password (that goes into .pgpass),"
+    " or `environment` with the name of a variable that holds the connection string."
+)
+
+
 def _conninfo_of(name: str) -> str:
     import psycopg
     from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-    entry = _entry(name)
-    match entry:
+    said = targets.entry("postgres", name)
+    match said:
         case {"service": str(service)}:
             conninfo = make_conninfo("", service=service)
         case {"environment": str(variable)}:
-            conninfo = os.environ.get(variable, "")
-            if not conninfo:
-                raise _refuse_entry(name, f"names the environment variable {variable}, which is not set")
+            conninfo = targets.from_environment("postgres", name, variable)
         case {"dsn": str(conninfo)}:
             pass
         case _:
-            raise _refuse_entry(name, "has none of `service`, `dsn` and `environment`")
+            raise targets.refuse_entry("postgres", name, "has none of `service`, `dsn` and `environment`", remedy=_ENTRY_REMEDY)
     try:
         words = conninfo_to_dict(conninfo)
     except psycopg.ProgrammingError:
         # Its message would repeat the text, password and all.
-        raise _refuse_entry(name, "is not a connection string of PostgreSQL") from None
-    if "dsn" in entry and ("password" in words or "sslpassword" in words):
-        raise _refuse_entry(name, "holds a password")
+        raise targets.refuse_entry("postgres", name, "is not a connection string of PostgreSQL", remedy=_ENTRY_REMEDY) from None
+    if "dsn" in said and ("password" in words or "sslpassword" in words):
+        raise targets.refuse_entry("postgres", name, "holds a password", remedy=_ENTRY_REMEDY)
     return make_conninfo(conninfo, application_name=APPLICATION, connect_timeout=words.get("connect_timeout") or 10)
-
-
-def _entry(name: str) -> Mapping[str, object]:
-    file = targets_file()
-    try:
-        known = tomllib.loads(file.read_text(encoding="utf-8")).get("postgres", {})
-    except FileNotFoundError:
-        known = {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as broken:
-        raise TargetRefused(f"{file} cannot be read: {broken}.", remedy="Mend it; each entry is [postgres.NAME].") from broken
-    if not isinstance(known, dict) or not isinstance(known.get(name), dict):
-        names = sorted(known) if isinstance(known, dict) else []
-        raise UnknownName("target", name, names, remedy=f'Name it in {file}: [postgres.{name}] with service = "...".')
-    return dict(known[name])
-
-
-def _refuse_entry(name: str, why: str) -> TargetRefused:
-    return TargetRefused(
-        f"The entry [postgres.{name}] of {targets_file()} {why}.",
-        remedy="Give `service` (of your pg_service.conf), `dsn` without a password (that goes into .pgpass),"
-        " or `environment` with the name of a variable that holds the connection string.",
-    )
-
-
-def _first_line(raised: Exception) -> str:
-    return str(raised).strip().partition("\n")[0].rstrip(".")

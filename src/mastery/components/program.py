@@ -178,6 +178,18 @@ def _preparation(command: Command, *, starter: int) -> Callable[[], None] | None
     return prepare
 
 
+def first_free(base: Path, name: str) -> Path:
+    """A new folder of mode 0700 called name0, name1 ...: several servers of a kind live in one run."""
+    number = 0
+    while True:
+        try:
+            (folder := base / f"{name}{number}").mkdir(mode=0o700)
+        except FileExistsError:
+            number += 1
+        else:
+            return folder.absolute()
+
+
 def _is_ordinary(user: int) -> bool:
     try:
         return pwd.getpwuid(user).pw_uid != 0
