@@ -54,10 +54,14 @@ def test_an_absence_says_what_it_still_allows() -> None:
     record = GuardrailRecord(
         arm=0, metric="at_risk", trials=20, trials_with_any=0, maximum=0, minimum=0, total=0, share_at_most=0.139
     )
-    assert (
-        sentences.guardrail(sample_run(), record)
-        == "sync=every: no at_risk in 20 trials; up to 14 % of trials could still show some."
-    )
+    told = sentences.guardrails(sample_run(guardrails=[record]))
+    assert told == ["sync=every: no at_risk in 20 trials; up to 14 % of trials could still show some."]
+
+
+def test_arms_without_a_violation_share_a_sentence_and_come_last() -> None:
+    told = sentences.guardrails(sample_run())
+    assert told[0].startswith("sync=never: at_risk in 12 of 12 trials")
+    assert told[1].startswith("sync=every, sync=group: no at_risk in 12 trials each")
 
 
 def test_a_guardrail_is_told_by_its_worst_trial_in_the_bad_direction() -> None:

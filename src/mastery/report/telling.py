@@ -7,7 +7,6 @@ from mastery.report import labels, numbers, sentences
 from mastery.report.plain_text import printable
 from mastery.report.prediction import scored
 
-
 _MOST_GUARDRAILS = 12
 
 
