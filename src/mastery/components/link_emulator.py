@@ -79,7 +79,7 @@ def main(words: list[str]) -> None:
         hosts, in_user_namespace = _lay_out(plan["hosts"])
         ports = [_port(host) for host in hosts]
     except (OSError, ImportError) as error:
-        control.send(json.dumps({"error": str(error), "missing": isinstance(error, ImportError)}).encode())
+        control.send(json.dumps({"error": str(error)}).encode())
         return
     # Entering a user namespace is a change of credentials, which may clear the wish.
     die_with_parent(parent)

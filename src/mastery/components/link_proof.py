@@ -17,11 +17,11 @@ from mastery.components.namespaces import CLONE_NEWNET, Place, enter, join_path
 HEADERS_BYTE = 42  # Ethernet 14, IPv4 20, UDP 8
 PROBE_BYTE = 64
 BURST_BYTE = 1400
+FRAME_BIT = (BURST_BYTE + HEADERS_BYTE) * 8
 SO_TIMESTAMPNS = 35
 GRACE_S = 0.5  # after the last possible arrival on an idle machine; what comes later still counts as lost by the link
-DELAY_TOLERANCE = 0.05
-DELAY_TOLERANCE_S = 0.001  # whatever the delay: the emulator and the scheduler of a busy machine take their part
-RATE_TOLERANCE = 0.05
+TOLERANCE = 0.05  # of a delay, or of the time that a burst takes at the set rate
+TOLERANCE_S = 0.001  # whatever the setting: the emulator and the scheduler of a busy machine take their part
 CHANCE = 0.001  # that the loss of a faultless link is called wrong
 
 
@@ -121,11 +121,9 @@ def _exchange(sender: socket.socket, receiver: socket.socket, plan: Plan) -> Fli
         while (wait_s := begin_s + number * plan.gap_s - time.monotonic()) > 0:
             _take_arrivals(receiver, arrived_ns, wait_s)
         _send(sender, address, sent_ns, PROBE_BYTE)
-    if plan.burst:
-        # An empty queue first: the burst measures the wire, not what waited before it.
-        _drain(receiver, arrived_ns, plan, len(sent_ns))
-        for _ in range(plan.burst):
-            _send(sender, address, sent_ns, BURST_BYTE)
+    # The probes are so far apart that none waits for another: the burst finds an empty queue and measures the wire alone.
+    for _ in range(plan.burst):
+        _send(sender, address, sent_ns, BURST_BYTE)
     _drain(receiver, arrived_ns, plan, len(sent_ns))
     return Flight(tuple(sent_ns), tuple(arrived_ns.get(number) for number in range(len(sent_ns))))
 
@@ -165,7 +163,7 @@ def judge(source: str, target: str, *, link: Link, plan: Plan, flight: Flight, c
     delays = sorted((arrived - sent) / 1e9 for sent, arrived in pairs[: plan.spaced] if arrived is not None)
     measured_s = delays[len(delays) // 2] if delays else None
     lost = sum(arrived is None for _, arrived in pairs)
-    rate_bit_s = _rate(flight.arrived_ns[plan.spaced :])
+    frames, burst_s = _burst(flight.arrived_ns[plan.spaced :])
     silent = link.cut or link.loss == 1
     return LinkProof(
         source=source,
@@ -175,32 +173,29 @@ def judge(source: str, target: str, *, link: Link, plan: Plan, flight: Flight, c
         lost=lost,
         delay_s_expected=expected_s,
         delay_s_measured=measured_s,
-        rate_bit_s_measured=rate_bit_s,
-        delay_holds=silent
-        if measured_s is None
-        else abs(measured_s - expected_s) <= max(DELAY_TOLERANCE_S, DELAY_TOLERANCE * expected_s),
+        rate_bit_s_measured=frames * FRAME_BIT / burst_s if burst_s else None,
+        delay_holds=silent if measured_s is None else _is_close(measured_s, expected_s),
         loss_holds=loss_is_plausible(lost, len(pairs), loss=1.0 if link.cut else link.loss),
-        rate_holds=_rate_holds(rate_bit_s, link, silent=silent, burst=plan.burst),
+        rate_holds=silent or link.rate_bit_s is None or _burst_holds(frames, burst_s, link.rate_bit_s, sent=plan.burst),
         counters_agree=counted.offered == len(pairs) and counted.delivered == len(pairs) - lost,
     )
 
 
-def _rate(arrived_ns: tuple[int | None, ...]) -> float | None:
-    """From the first and last arrival of a burst and how many frames lie between: a lost frame has used the wire too."""
+def _is_close(measured_s: float, expected_s: float) -> bool:
+    return abs(measured_s - expected_s) <= max(TOLERANCE_S, TOLERANCE * expected_s)
+
+
+def _burst(arrived_ns: tuple[int | None, ...]) -> tuple[int, float]:
+    """How many frames the wire carried between the first and the last arrival, lost ones included, and how long it took."""
     there = [(number, at_ns) for number, at_ns in enumerate(arrived_ns) if at_ns is not None]
-    if len(there) < 2 or there[-1][1] <= there[0][1]:
-        return None
-    frames = there[-1][0] - there[0][0]
-    return frames * (BURST_BYTE + HEADERS_BYTE) * 8 / ((there[-1][1] - there[0][1]) / 1e9)
+    if len(there) < 2:
+        return 0, 0.0
+    return there[-1][0] - there[0][0], (there[-1][1] - there[0][1]) / 1e9
 
 
-def _rate_holds(measured_bit_s: float | None, link: Link, *, silent: bool, burst: int) -> bool:
-    if link.rate_bit_s is None or silent:
-        return True
+def _burst_holds(frames: int, burst_s: float, rate_bit_s: float, *, sent: int) -> bool:
     # A burst of a frame or two has no rate; a slow link with a tiny queue is proved by its delay alone.
-    if burst < 3:
-        return True
-    return measured_bit_s is not None and abs(measured_bit_s / link.rate_bit_s - 1) <= RATE_TOLERANCE
+    return sent < 3 or (frames > 0 and _is_close(burst_s, frames * FRAME_BIT / rate_bit_s))
 
 
 def loss_is_plausible(lost: int, sent: int, *, loss: float) -> bool:
