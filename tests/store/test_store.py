@@ -270,3 +270,18 @@ def test_no_checkpoint_reaches_the_disk_while_a_run_is_measured(path: Path) -> N
         assert path.stat().st_mtime_ns == before.st_mtime_ns
         store.close_run(a_run())
         assert path.stat().st_size > before.st_size
+
+
+def test_a_second_store_in_one_process_leaves_the_locks_of_the_first_alone(path: Path) -> None:
+    log = path.with_name(path.name + "-wal")
+    other = "import sys\nfrom pathlib import Path\nfrom mastery.store.store import Store\nStore.open(Path(sys.argv[1])).close()"
+    with Store.open(path) as first:
+        first.open_run(header_of(a_run()), owner=OWNER)
+        with Store.open(path):
+            pass
+        # Whoever believes to be the last one to leave folds the log into the file and removes it.
+        subprocess.run([sys.executable, "-c", other, str(path)], check=True)
+        assert log.exists()
+        first.append_trial("run-aaaa", trial(0, 0))
+    with Store.open(path) as again:
+        assert len(again.open_runs()[0].trials) == 1

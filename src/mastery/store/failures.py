@@ -1,6 +1,7 @@
 """What SQLite and the file system refuse, said as a `StoreError` with the remedy."""
 
 import errno
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,6 +42,9 @@ def of_sqlite(error: sqlite3.Error, path: Path) -> StoreError:
     if name in _CANNOT_GROW:
         return _full(path, name)
     if name.startswith("SQLITE_READONLY") or name == "SQLITE_PERM":
+        return _read_only(path)
+    if name.startswith("SQLITE_CANTOPEN") and path.exists() and not os.access(path.parent, os.W_OK):
+        # Not the file but its shared index could not be made.
         return _read_only(path)
     if name.startswith("SQLITE_CANTOPEN"):
         return StoreError(f"The store {path} cannot be opened ({name}).", remedy=_other_home(path.parent))

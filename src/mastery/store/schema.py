@@ -5,7 +5,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 
@@ -26,8 +26,10 @@ def connect_to_write(path: Path, *, timeout_s: float = BUSY_TIMEOUT_S) -> sqlite
     """A connection to the store at `path`, made and migrated where needed; raises `StoreError`."""
     with explained(path):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Made by us before SQLite sees it: the log and the shared index inherit these permissions.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        # Made by us before SQLite sees it: the log and the shared index inherit these permissions. A file that exists is
+        # not touched: closing a descriptor of it would release the locks of every connection that this process has.
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(path, timeout=timeout_s, isolation_level=None)
         try:
             _prepare(connection, path, timeout_s)
