@@ -175,6 +175,23 @@ def test_reading_what_aborted_and_what_was_only_passing_are_different_things() -
     assert Anomaly.G1A not in find_anomalies(passing).anomalies
 
 
+def test_a_row_missed_because_of_an_aborted_or_passing_version_was_read_as_well() -> None:
+    missed = [(0, Write("x", 99), "x=99@0.0"), (1, ReadWhere(Between(0, 15)), ""), (1, C, "")]
+    assert find_anomalies(history(*missed, (0, Abort(), ""), final="x y")).anomalies == {Anomaly.G1A}
+    passing = history(*missed, (0, Write("x", 12), "x=12@0.0,0.1"), (0, C, ""), final="x=12@0.0,0.1 y")
+    assert find_anomalies(passing).anomalies == {Anomaly.G1B}
+
+
+def test_doubt_about_the_version_that_a_predicate_passed_over_is_unknown_and_not_clean() -> None:
+    # x leaves 0..15, comes back, and leaves again: which of the two absences did T3 see?
+    changes = [(0, Write("x", 99), "x=99@0.0"), (0, C, ""), (1, Write("x", 5), "x=5@0.0,1.0"), (1, C, "")]
+    again = [(3, Write("x", 98), "x=98@0.0,1.0,3.0"), (3, C, "")]
+    read = [(2, ReadWhere(Between(0, 15)), ""), (2, C, "")]
+    finding = find_anomalies(history(*changes, *read, *again, final="x=98@0.0,1.0,3.0 y"))
+    assert finding.judgement is Judgement.UNKNOWN
+    assert "T3's predicate" in finding.why[0]
+
+
 def test_an_increment_reads_the_version_that_it_adds_to() -> None:
     told = [(0, Increment("x", 5), "x=15@0.0"), (1, Increment("x", 5), "x=20@0.0,1.0"), (1, C, "")]
     assert find_anomalies(history(*told, (0, C, ""), final="x=20@0.0,1.0 y")) == Finding(Judgement.CLEAN)

@@ -67,6 +67,72 @@ def test_each_order_begins_with_the_rows_of_the_case() -> None:
         assert first.rows[0].trace in {(WriteId(0, 0),), (WriteId(1, 0),)}
 
 
+def test_who_waits_for_one_that_waits_goes_on_in_the_same_breath() -> None:
+    # T1 waits for T2, which waits for T3: T3's end lets T2 go on to its own end, and that lets T1.
+    first, second = (Write("y", 21), Commit()), (Write("y", 22), Write("x", 12), Commit())
+    case = Case(
+        Anomaly.G0,
+        (
+            first,
+            second,
+            (
+                Write("x", 13),
+                Abort(),
+            ),
+        ),
+    )
+    transcript = played(case, (2, 1, 1, 0, 1, 0, 2), Isolation.SNAPSHOT)
+    assert steps(transcript)[:5] == [(2, 0), (1, 0), (2, 1), (1, 1), (1, 2)]
+    assert len(transcript.seen) == 7 - (transcript.ended(0) is Ended.ABORTED)
+
+
+class SlowToNotice(MemoryStore):
+    """Resolves a deadlock only when asked for a reply again and again, as a server does after its deadlock_timeout."""
+
+    asked = 0
+
+    def in_deadlock(self, session: MemorySession) -> bool:
+        deadlock = super().in_deadlock(session)
+        self.asked += deadlock
+        return deadlock and self.asked > 5
+
+
+def test_the_order_stands_still_until_a_deadlock_is_resolved() -> None:
+    case = Case(Anomaly.G0, (*CROSSED.sessions, (Read("x"), Commit())))
+    store = SlowToNotice(Isolation.SNAPSHOT)
+    transcript = explore_order(case, (0, 1, 0, 1, 2, 2, 0, 1), lambda: store)
+    ends = [(each.session, isinstance(each.reply, Failed)) for each in transcript.seen]
+    assert ends.index((2, False)) > next(place for place, (_, failed) in enumerate(ends) if failed)
+    assert sorted([transcript.ended(0), transcript.ended(1)]) == [Ended.ABORTED, Ended.COMMITTED]
+
+
+class Stubborn(MemoryStore):
+    """Fails one statement and keeps the transaction's lock: until the rollback, or (lost) until it notices by itself."""
+
+    def __init__(self, cause: Cause) -> None:
+        super().__init__(Isolation.SERIAL)
+        self.cause, self.asked = cause, 0
+
+    def perform(self, session: MemorySession, statement: Statement, write: WriteId) -> Rows | Failed:
+        if write == WriteId(0, 1):
+            return Failed(self.cause)
+        return super().perform(session, statement, write)  # type: ignore[return-value]
+
+    def blockers(self, session: MemorySession) -> frozenset[int]:
+        self.asked += 1
+        if self.asked > 20:
+            self.holder = None
+        return super().blockers(session)
+
+
+@pytest.mark.parametrize("cause", [Cause.OTHER, Cause.LOST])
+def test_what_a_failed_session_held_does_not_hold_up_the_others_for_ever(cause: Cause) -> None:
+    store = Stubborn(cause)
+    transcript = explore_order(CROSSED, (0, 1, 0, 1, 1, 0), lambda: store)
+    assert [transcript.ended(0), transcript.ended(1)] == [Ended.ABORTED, Ended.COMMITTED]
+    assert (store.asked > 20) == (cause is Cause.LOST)
+
+
 class Counting(MemoryStore):
     """Notes who was rolled back, and may fail in the middle."""
 

@@ -106,6 +106,12 @@ def test_a_write_of_unknown_end_takes_effect_once() -> None:
     assert check_register(history + reads, initial=0).judgement is Linearizability.VIOLATED
 
 
+@pytest.mark.parametrize("seen", [0, 1])
+def test_a_swap_of_unknown_end_may_have_happened_or_not(seen: int) -> None:
+    history = [op(0, "cas", 0, 1, at=(0, None), end=End.UNKNOWN), op(1, "read", at=(10, 11), value=seen)]
+    assert check_register(history, initial=0).judgement is Linearizability.LINEARIZABLE
+
+
 def test_a_write_that_failed_must_not_be_seen() -> None:
     history = [op(0, "write", 1, at=(0, 5), end=End.FAIL), op(1, "read", at=(10, 12), value=1)]
     assert check_register(history, initial=0).judgement is Linearizability.VIOLATED

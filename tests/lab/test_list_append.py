@@ -38,6 +38,8 @@ def done(*actions: Append | ReadList, end: End = End.OK) -> Transaction:
         # Overwrites in a circle, seen by a third.
         ([done(a("x", 1), a("y", 1)), done(a("x", 2), a("y", 2)), done(r("x", 1, 2), r("y", 2, 1))], {Anomaly.G0}),
         ([done(a("x", 1), end=End.FAIL), done(r("x", 1))], {Anomaly.G1A}),
+        # An aborted transaction is in no cycle, whatever was seen of it.
+        ([done(a("x", 1), a("y", 2), end=End.FAIL), done(r("x", 1), a("y", 1)), done(r("y", 1, 2))], {Anomaly.G1A}),
         ([done(a("x", 1), a("x", 2)), done(r("x", 1)), done(r("x", 1, 2))], {Anomaly.G1B, Anomaly.G_SINGLE}),
         ([done(a("x", 1), r("y", 1)), done(a("y", 1), r("x", 1))], {Anomaly.G1C}),
         ([done(r("x"), r("y", 1)), done(a("x", 1), a("y", 1)), done(r("x", 1))], {Anomaly.G_SINGLE}),

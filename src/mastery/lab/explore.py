@@ -116,7 +116,7 @@ class _Play:
         actor.next += 1
         if isinstance(reply, Failed):
             actor.over = True
-            # The transaction has failed, yet keeps its locks until it is told to end.
+            # A store may keep a failed transaction's locks until it is told to end.
             if reply.cause is not Cause.LOST:
                 actor.session.rollback()
         elif actor.next == len(actor.steps):
