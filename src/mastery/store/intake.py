@@ -12,9 +12,10 @@ from typing import Any, NoReturn
 import msgspec
 
 from mastery.errors import HostileImport
-from mastery.lab.document import SCHEMA, EffectRecord, Estimate, GuardrailRecord, ReferenceRecord, RunDocument, content_hash
+from mastery.lab.document import SCHEMA, EffectRecord, Estimate, GuardrailRecord, ReferenceRecord, RunDocument
+from mastery.store.integrity import canonical_text, is_intact
 from mastery.store.printable import first_unprintable
-from mastery.store.records import LoggedEvent, Origin
+from mastery.store.records import LoggedEvent, Origin, ReceivedRun
 
 LINE_LIMIT_BYTE = 16 * 2**20
 DEPTH_LIMIT = 64
@@ -32,7 +33,7 @@ class _EventLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     body: dict[str, Any]
 
 
-def judge_line(line: bytes, *, now: datetime) -> RunDocument | LoggedEvent:
+def judge_line(line: bytes, *, now: datetime) -> ReceivedRun | LoggedEvent:
     """The run or event of one line (without its line feed); raises `HostileImport`. `now` is an aware time."""
     if len(line) > LINE_LIMIT_BYTE:
         raise _refusal(f"it is longer than {LINE_LIMIT_BYTE // 2**20} MiB")
@@ -85,7 +86,7 @@ def _walk(value: Any, *, depth: int) -> None:
         case bool() | None:
             pass
         case int() if not _fits_a_double(value):
-            raise _refusal(f"it holds an integer of {len(str(value))} digits that no double represents")
+            raise _refusal(f"it holds an integer of {len(str(value))} digits that is not how a double is written")
         case float() if value in (float("inf"), float("-inf")):
             raise _refusal("it holds a number too large for a double")
         case dict():
@@ -96,8 +97,8 @@ def _walk(value: Any, *, depth: int) -> None:
 
 
 def _fits_a_double(value: int) -> bool:
-    # Canonical JSON writes the double 1e17 as an integer; what is no double would be read differently elsewhere.
-    return abs(value) < 2**53 or (abs(value) < 10**21 and int(float(value)) == value)
+    # Canonical JSON writes the double 1e17 without a point; any other integer of that size is read differently elsewhere.
+    return abs(value) < 2**53 or (abs(value) < 10**21 and canonical_text(value) == str(value).encode())
 
 
 def _walk_all(values: Iterable[Any], depth: int) -> None:
@@ -105,7 +106,7 @@ def _walk_all(values: Iterable[Any], depth: int) -> None:
         _walk(each, depth=depth + 1)
 
 
-def _run(body: Any, now: datetime) -> RunDocument:
+def _run(body: Any, now: datetime) -> ReceivedRun:
     schema = body.get("schema") if isinstance(body, dict) else None
     if schema != SCHEMA:
         raise _refusal(f"its document has the schema {str(schema)[:60]!r}; this version reads {SCHEMA!r}")
@@ -116,17 +117,17 @@ def _run(body: Any, now: datetime) -> RunDocument:
     if not _IDENTIFIER.fullmatch(document.id):
         raise _refusal(f"the run id {document.id[:80]!r} is not made of letters, digits, '.', '_' and '-'")
     try:
-        computed = content_hash(document)
+        text = canonical_text(body)
     except ValueError as error:
         raise _refusal(f"its document has no canonical form: {error}") from error
-    if computed != document.hash:
+    if not is_intact(text, document.hash):
         raise _refusal(f"run {document.id!r} does not match its hash: it was changed after it was closed")
     started, finished = _time(document.started, now), _time(document.finished, now)
     if finished < started:
         raise _refusal(f"run {document.id!r} finished before it started")
     for complaint in inconsistencies(document):
         raise _refusal(f"run {document.id!r} {complaint}")
-    return document
+    return ReceivedRun(document, text)
 
 
 def inconsistencies(document: RunDocument) -> list[str]:

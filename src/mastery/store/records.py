@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from mastery.lab.document import TrialRecord
+from mastery.lab.document import RunDocument, TrialRecord
 
 
 class Origin(StrEnum):
@@ -58,6 +58,14 @@ class LoggedEvent:
     kind: str
     body: dict[str, Any]
     origin: Origin = Origin.OWN
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedRun:
+    """A run from a file, judged: what it says, and its canonical text as it was hashed."""
+
+    document: RunDocument
+    text: bytes
 
 
 @dataclass(frozen=True, slots=True)

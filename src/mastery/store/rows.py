@@ -15,11 +15,11 @@ def row_of(values: tuple[Any, ...]) -> RunRow:
     return RunRow(id, experiment, article, mode, started, finished, Standing(standing), Origin(origin), machine, hash)
 
 
-def values_of(document: RunDocument, origin: Origin) -> tuple[str | bytes, ...]:
-    """The values of `COLUMNS` and the canonical document."""
+def values_of(document: RunDocument, origin: Origin, text: bytes) -> tuple[str | bytes, ...]:
+    """The values of `COLUMNS`, and the canonical text of the document."""
     return (
         *(document.id, document.experiment, document.article, document.mode, document.started, document.finished),
-        *(standing_of(document).value, origin.value, fingerprint_of(document.machine), document.hash, canonical(document)),
+        *(standing_of(document).value, origin.value, fingerprint_of(document.machine), document.hash, text),
     )
 
 
@@ -27,7 +27,7 @@ def insert_closed(connection: sqlite3.Connection, document: RunDocument, origin:
     """Adds a closed run; 0 when its id is taken."""
     return connection.execute(
         f"INSERT INTO runs ({COLUMNS}, document) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",  # noqa: S608
-        values_of(document, origin),
+        values_of(document, origin, canonical(document)),
     ).rowcount
 
 

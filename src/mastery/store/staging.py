@@ -10,8 +10,8 @@ from typing import Self
 import msgspec
 
 from mastery.errors import HostileImport
-from mastery.lab.document import RunDocument, plain
-from mastery.store.records import Imported, LoggedEvent, Origin
+from mastery.lab.document import plain
+from mastery.store.records import Imported, LoggedEvent, Origin, ReceivedRun
 from mastery.store.rows import COLUMNS, values_of
 
 _RUN = f"{COLUMNS}, document"
@@ -33,11 +33,11 @@ class Staging:
         self._connection.execute("DROP TABLE temp.received_runs")
         self._connection.execute("DROP TABLE temp.received_events")
 
-    def add(self, line: int, value: RunDocument | LoggedEvent) -> None:
+    def add(self, line: int, value: ReceivedRun | LoggedEvent) -> None:
         """Puts one judged value aside."""
         match value:
-            case RunDocument():
-                row: tuple[str | bytes, ...] = values_of(value, Origin.IMPORTED)
+            case ReceivedRun():
+                row: tuple[str | bytes, ...] = values_of(value.document, Origin.IMPORTED, value.text)
                 query = f"INSERT INTO temp.received_runs (line, {_RUN}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
             case LoggedEvent():
                 body = msgspec.json.encode(plain(value.body), order="sorted")

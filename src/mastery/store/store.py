@@ -19,10 +19,11 @@ from typing import Any, Self
 
 import msgspec
 
-from mastery.errors import HostileImport, StoreError, UnknownName, UsageError
-from mastery.lab.document import RunDocument, TrialRecord, canonical, decode, plain
+from mastery.errors import StoreError, UnknownName, UsageError
+from mastery.lab.document import RunDocument, TrialRecord, canonical, plain
 from mastery.store.failures import damaged, explained
-from mastery.store.records import Imported, LoggedEvent, OpenRun, Origin, RunRow, Standing
+from mastery.store.integrity import is_intact
+from mastery.store.records import Imported, LoggedEvent, OpenRun, Origin, ReceivedRun, RunRow, Standing
 from mastery.store.rows import COLUMNS, fingerprint_of, insert_closed, row_of, standing_of
 from mastery.store.schema import BUSY_TIMEOUT_S, connect_to_read, connect_to_write
 from mastery.store.staging import Staging
@@ -159,11 +160,13 @@ class Store:
 
     def run(self, name: str = LATEST) -> RunDocument:
         """The document of the run called `name`: see `find`."""
-        text = self.document(name)
-        try:
-            return decode(text)
-        except HostileImport as error:
-            raise damaged(self.path, error.message.rstrip(".")) from error
+        row = self.find(name)
+        text = self.document(row.id)
+        with explained(self.path):
+            document = msgspec.json.decode(text, type=RunDocument)
+        if not is_intact(text, document.hash) or document.hash != row.hash:
+            raise damaged(self.path, f"run {row.id!r} does not match its hash")
+        return document
 
     def document(self, name: str = LATEST) -> bytes:
         """The canonical bytes of a closed run, exactly as they were hashed."""
@@ -223,7 +226,7 @@ class Store:
             for id, at, actor, kind, body, origin in rows
         ]
 
-    def take_in(self, received: Iterable[tuple[int, RunDocument | LoggedEvent]]) -> Imported:
+    def take_in(self, received: Iterable[tuple[int, ReceivedRun | LoggedEvent]]) -> Imported:
         """Adds what came from a file, each with its line number: all of it or, after `HostileImport`, nothing."""
         assert os.getpid() == self._process, "a store must not be used in a forked process"
         with explained(self.path), Staging(self._connection) as staging:

@@ -19,7 +19,7 @@ from mastery.errors import HostileImport, StoreError
 from mastery.lab.document import RunDocument, canonical
 from mastery.store.failures import explained
 from mastery.store.intake import LINE_LIMIT_BYTE, judge_line
-from mastery.store.records import Imported, LoggedEvent, Standing
+from mastery.store.records import Imported, LoggedEvent, ReceivedRun, Standing
 from mastery.store.store import Store
 
 
@@ -99,7 +99,7 @@ def _event_line(event: LoggedEvent) -> bytes:
     return msgspec.json.encode({"event": body, "kind": "event"}, order="sorted") + b"\n"
 
 
-def _judged_lines(file: BinaryIO, now: datetime) -> Iterator[tuple[int, RunDocument | LoggedEvent]]:
+def _judged_lines(file: BinaryIO, now: datetime) -> Iterator[tuple[int, ReceivedRun | LoggedEvent]]:
     number = 0
     # Never more than one line in memory, however long the file pretends its line to be.
     while line := file.readline(LINE_LIMIT_BYTE + 2):
