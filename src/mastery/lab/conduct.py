@@ -5,7 +5,7 @@ import os
 from array import array
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
@@ -125,8 +125,9 @@ def _perform(wanted: Any, assignment: Assignment, clock: Clock, conducted: Condu
             moment = Moment(Random(assignment.seed).uniform(*after_s), since)
             aftermath = stack.enter_context(run_and_cut(site.place, call, moment, folder=site.folder))
             return Result(operations=len(aftermath.acknowledged), seconds=aftermath.cut_after_s, value=aftermath)
-        case Recorded(op):
-            return _drive(_recording(op, clock), 1, assignment, clock, conducted)
+        case Recorded(op, at_most_s):
+            shorter = replace(assignment, seconds=min(assignment.seconds, at_most_s))
+            return _drive(_recording(op, clock), 1, shorter, clock, conducted)
         case Batched(op, count):
             return _drive(op, count, assignment, clock, conducted)
         case PerWorker():
@@ -152,10 +153,14 @@ def _drive(op: Op | PerWorker, batch: int, assignment: Assignment, clock: Clock,
         gc.enable()
         gc.unfreeze()
     cpu_s = _cpu_seconds() - cpu_before
-    conducted.disturbance = readings.finish()
+    # The first load of a trial gives its figures; a later one is there for its history alone.
+    into = Conducted() if conducted.load else conducted
+    into.disturbance = readings.finish()
     folding = clock()
-    result = _fold(gathered, batch, assignment, cpu_s, conducted)
-    conducted.load["folding_s"] = (clock() - folding) / 1e9
+    result = _fold(gathered, batch, assignment, cpu_s, into)
+    into.load["folding_s"] = (clock() - folding) / 1e9
+    if into is not conducted:
+        result.metrics.clear()
     return result
 
 
@@ -173,9 +178,12 @@ def _recording(op: Op | PerWorker, clock: Clock) -> PerWorker:
             loader = self._loader
 
             def recorded(i: int) -> None:
+                # Whatever is raised beside the outcomes voids the trial; its entry must not claim to know.
+                value: object = None
+                ended = "unknown"
                 invoked = clock()
                 try:
-                    value: object = inner(i)
+                    value = inner(i)
                     ended = "ok"
                 except Ended as ending:
                     value, ended = ending.did, "unknown" if isinstance(ending, Unknown) else "fail"

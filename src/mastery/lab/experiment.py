@@ -252,7 +252,8 @@ def contradictions(declared: Experiment) -> list[str]:
     for factor in declared.factors:
         if factor.baseline not in factor.levels:
             found.append(f"factor {factor.name!r} has the baseline {factor.baseline!r}, which is not among its levels.")
-        if unknown := [level for level in factor.quick or () if level not in factor.levels]:
+        # A number may be quicker than every declared one (a smaller sample); a word must be one of the levels.
+        if unknown := [level for level in factor.quick or () if level not in factor.levels and isinstance(level, str)]:
             found.append(f"factor {factor.name!r} names quick levels that it does not have: {unknown}.")
     if not declared.metrics:
         found.append("it has no metric.")

@@ -43,6 +43,7 @@ def document_of(evidence: Evidence, *, rule: RuleRecord, stopped: str, finished:
     plan, experiment, header = evidence.plan, evidence.plan.experiment, evidence.plan.header
     references = [*(_reference(evidence, each, arm) for each, arm in plan.references), *_absent(plan)]
     effects, noise = _effects(evidence, doubted={each.metric for each in references if each.agrees is False})
+    estimates = _estimates(evidence)
     document = RunDocument(
         schema=SCHEMA,
         id=header.run,
@@ -66,10 +67,10 @@ def document_of(evidence: Evidence, *, rule: RuleRecord, stopped: str, finished:
         arms=arm_records(plan),
         prediction=header.prediction,
         trials=evidence.trials,
-        estimates=_estimates(evidence),
+        estimates=estimates,
         guardrails=_guardrails(evidence),
         effects=effects,
-        claims=[standing(claim, evidence) for claim in experiment.claims],
+        claims=[standing(claim, evidence, estimates) for claim in experiment.claims],
         cited=[
             CitedRecord(id=each.id, text=each.text, source=each.source, url=each.url, version=each.version)
             for each in experiment.cited
@@ -205,8 +206,8 @@ def _effects(evidence: Evidence, *, doubted: set[str]) -> tuple[list[EffectRecor
             twin=twin,
         )
         void, attempts = zip(*evidence.void_shares().values(), strict=True)
-        apart = voids_apart(void, attempts)
-        if is_primary and apart is not None:
+        # One void trial among seven is no sign that an arm shows only its survivors; a second one is.
+        if is_primary and max(void) > 1 and voids_apart(void, attempts) is not None:
             judgement = withhold(judgement)
         if is_primary:
             noise = _noise(judgement, evidence.complete_blocks)
@@ -237,13 +238,15 @@ def _effect_record(
     plan = evidence.plan
     arm = plan.arms[effect.arm].index
     ratio, interval = effect.ratio, effect.interval if is_primary else effect.plain
+    why = ""
     if metric.name in PERCENTILES and (ratio is None or effect.blocks < evidence.complete_blocks):
         # Some trials have too few samples for a percentile of their own: resample the blocks instead of pairing.
         ours, theirs = evidence.histograms(arm), evidence.histograms(plan.baseline)
         resampled = resampled_effect(ours, theirs, PERCENTILES[metric.name], random=_random(plan, stream, arm, 1))
         if resampled is not None:
             ratio, interval = resampled.ratio, resampled.interval
-    why = ""
+            if is_primary:
+                why = f"some trials have too few samples for a {metric.name} of their own: the interval is from resampled blocks"
     if is_primary and metric.name in doubted:
         why = "an independent tool measured something else; see the references"
     elif effect.reason.value == "voids apart":
@@ -258,7 +261,7 @@ def _effect_record(
         low=_finite(interval.low) if interval else None,
         high=_finite(interval.high) if interval else None,
         blocks=effect.blocks,
-        adjusted=is_primary and plan.mode is not Mode.QUICK,
+        adjusted=is_primary and plan.mode is not Mode.QUICK and not why,
         verdict=effect.verdict.value if is_primary and not why else None,
         relevant=effect.relevant and is_primary and not why,
         indication=is_primary and plan.mode is Mode.QUICK,
@@ -275,6 +278,10 @@ def _reference(evidence: Evidence, reference: Any, arm: int) -> ReferenceRecord:
     )
     if not pairs:
         return msgspec.structs.replace(record, why="no block has both figures")
+    # A figure of zero has no ratio.
+    pairs = [(our, their) for our, their in pairs if our > 0 and their > 0]
+    if not pairs:
+        return msgspec.structs.replace(record, why="no block has figures above zero for both")
     ours, theirs = np.array(pairs).T
     ranks = SignedRank.of(np.log(ours) - np.log(theirs))
     interval = ranks.interval(RISK)

@@ -1,5 +1,6 @@
 """What a trial function yields to the engine, and what it gets back."""
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -78,9 +79,13 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """Writes down when each operation was invoked and returned, and what it returned, for the history checkers."""
+    """Writes down when each operation was invoked and returned, and what it returned, for the history checkers.
+
+    `at_most_s` bounds the load, because checkers read every entry, and some grow faster than their history.
+    """
 
     op: Op | PerWorker
+    at_most_s: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)

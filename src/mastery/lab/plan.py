@@ -9,6 +9,9 @@ from mastery.lab.experiment import Arm, Experiment, Role
 from mastery.lab.planning import Mode
 from mastery.lab.reference import Reference
 
+# An agreement with an independent tool is judged on at least so many blocks, in a quick run too.
+REFERENCE_BLOCKS = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Header:
@@ -63,7 +66,9 @@ class Plan:
 
     @property
     def fewest_blocks(self) -> int:
-        return 1 if self.experiment.exact else self.mode.fewest_blocks
+        if self.experiment.exact:
+            return 1
+        return max(self.mode.fewest_blocks, REFERENCE_BLOCKS if self.references else 0)
 
 
 @dataclass(frozen=True, slots=True)

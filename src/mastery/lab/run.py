@@ -19,7 +19,7 @@ from mastery.lab.evidence import Evidence
 from mastery.lab.findings import document_of
 from mastery.lab.histogram import Histogram
 from mastery.lab.plan import Plan, Task, arm_records
-from mastery.lab.planning import PILOT_BLOCKS, Mode, plan_blocks
+from mastery.lab.planning import PILOT_BLOCKS, Mode, PlanReason, plan_blocks
 
 # An arm whose trials are void this often in a row is not tried again; a run must end.
 VOIDS_IN_A_ROW = 3
@@ -138,9 +138,11 @@ def _fix_blocks(plan: Plan, progress: _Progress, clock: Clock) -> RuleRecord:
     twin = logs.shape[1] - 1
     smallest = plan.experiment.smallest_effect
     planned = plan_blocks(logs, baseline=0, smallest_effect=smallest, mode=plan.mode, affordable=affordable, twin=twin)
-    blocks = planned.blocks if plan.mode is not Mode.QUICK else min(planned.blocks, MOST_QUICK_BLOCKS)
+    blocks, reason = planned.blocks, planned.reason
+    if plan.mode is Mode.QUICK and blocks > MOST_QUICK_BLOCKS:
+        blocks, reason = MOST_QUICK_BLOCKS, PlanReason.BUDGET
     return msgspec.structs.replace(
-        rule, blocks=max(FEWEST_JUDGED, blocks), reason=planned.reason.value, wanted=min(planned.wanted, 10**6)
+        rule, blocks=max(FEWEST_JUDGED, min(fewest, affordable), blocks), reason=reason.value, wanted=min(planned.wanted, 10**6)
     )
 
 

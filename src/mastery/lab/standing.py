@@ -7,12 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from mastery.lab.claim import Claim, Comparison, Quantity, Relation
-from mastery.lab.document import ClaimRecord
+from mastery.lab.document import ClaimRecord, Estimate
 from mastery.lab.evidence import Evidence
 from mastery.lab.experiment import Arm, Experiment, Level
 from mastery.lab.planning import RISK
 from mastery.lab.signed_rank import SignedRank
-from mastery.lab.statistics import estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +23,12 @@ class _Found:
     high: float | None
 
 
-def standing(claim: Claim, evidence: Evidence) -> ClaimRecord:
+def standing(claim: Claim, evidence: Evidence, estimates: Sequence[Estimate]) -> ClaimRecord:
     """The claim's record: it holds (or fails) only when the whole interval does, at every level that it names."""
     text = claim.text or claim.comparison.text()
     found: list[_Found] = []
     for at in _places(claim.comparison, evidence):
-        figure = _figure(claim.comparison, at, evidence)
+        figure = _figure(claim.comparison, at, evidence, estimates)
         if isinstance(figure, str):
             return ClaimRecord(id=claim.id, text=text, because=claim.because, standing="not_run", why=figure)
         found.append(figure)
@@ -61,7 +60,7 @@ def _places(comparison: Comparison, evidence: Evidence) -> list[dict[str, Level]
     return [{**comparison.at, comparison.every_level: level} for level in levels]
 
 
-def _figure(comparison: Comparison, at: Mapping[str, Level], evidence: Evidence) -> _Found | str:
+def _figure(comparison: Comparison, at: Mapping[str, Level], evidence: Evidence, estimates: Sequence[Estimate]) -> _Found | str:
     """The figure at one place, or the reason why there is none."""
     plan = evidence.plan
     if comparison.quantity is Quantity.RATIO:
@@ -81,11 +80,11 @@ def _figure(comparison: Comparison, at: Mapping[str, Level], evidence: Evidence)
             return f"no trial of {arm.label()} recorded {comparison.metric}"
         extreme = max(values) if comparison.quantity is Quantity.WORST else min(values)
         return _Found(extreme, extreme, extreme)
-    central = estimate(evidence.table(comparison.metric)[:, evidence.column(arm.index)])
-    if central is None:
-        return f"no trial of {arm.label()} recorded {comparison.metric}"
-    interval = central.interval
-    return _Found(central.value, interval.low if interval else None, interval.high if interval else None)
+    # The same figure that the page shows: a percentile is that of the pooled samples.
+    shown = next((each for each in estimates if (each.arm, each.metric) == (arm.index, comparison.metric)), None)
+    if shown is None or shown.withheld is not None:
+        return shown.withheld if shown and shown.withheld else f"no trial of {arm.label()} recorded {comparison.metric}"
+    return _Found(shown.value, shown.low, shown.high)
 
 
 def _ratio(differences: np.ndarray[tuple[int], np.dtype[np.float64]], comparison: Comparison) -> _Found | str:

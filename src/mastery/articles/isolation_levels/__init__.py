@@ -1,0 +1,1 @@
+"""10 Isolation Levels & Anomalies: safety against concurrency."""
