@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+import rfc8785
 from stored_runs import a_run
 
 from mastery.errors import DomainError
@@ -202,3 +203,17 @@ def test_a_bundle_holds_the_canonical_run_and_refuses_a_source_that_was_changed_
     with pytest.raises(DomainError, match="was changed since run r1") as refusal:
         bundle(SourcedRun(document), source=b"something else", lock=b"")
     assert "mastery run cited" in refusal.value.remedy
+
+
+def test_a_run_that_an_older_version_wrote_is_bundled_as_it_was_written(tmp_path: Path) -> None:
+    body = json.loads(canonical(measured()))
+    del body["hash"]
+    for each in body["trials"]:
+        for name in ("reference", "counters", "switches"):
+            del each[name]
+    text = rfc8785.dumps({**body, "hash": "sha256:" + hashlib.sha256(rfc8785.dumps(body)).hexdigest()})
+    document = msgspec.json.decode(text, type=RunDocument)
+    for name, content in bundle(SourcedRun(document), source=SOURCE, lock=b"", text=text).items():
+        (tmp_path / name).write_bytes(content)
+    status, said = recompute(tmp_path)
+    assert status == 0, said

@@ -73,11 +73,11 @@ def _latex(text: str) -> str:
     return "".join(_LATEX.get(character, character) for character in _one_line(text))
 
 
-def bundle(run: SourcedRun, *, source: bytes | None, lock: bytes) -> dict[str, bytes]:
+def bundle(run: SourcedRun, *, source: bytes | None, lock: bytes, text: bytes | None = None) -> dict[str, bytes]:
     """Files by name: the run, a script that recomputes it, the experiment's text, the lock, the citation.
 
     `source` is the experiment's file, None where it is not at hand (a stranger's run). Raises `DomainError` when it is
-    not the text that was run.
+    not the text that was run. `text` is the stored canonical text, which an older version may have written.
     """
     document = run.document
     if source is not None and hashlib.sha256(source).hexdigest() != source_hash(document):
@@ -87,7 +87,7 @@ def bundle(run: SourcedRun, *, source: bytes | None, lock: bytes) -> dict[str, b
         )
     citation = cite(run)
     files = {
-        "run.json": canonical(document),
+        "run.json": canonical(document) if text is None else text,
         "recompute.py": resources.files("mastery.report").joinpath("recompute.py").read_bytes(),
         "requirements.lock": lock,
         "citation.bib": citation.bibtex.encode(),

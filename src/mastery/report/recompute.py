@@ -30,7 +30,7 @@ class Trials:
         self.trials: list[dict[str, Any]] = run["trials"]
         arms = [arm["index"] for arm in run["arms"] if arm["skipped"] is None]
         baseline = next(arm["index"] for arm in run["arms"] if arm["baseline"])
-        twin = [(baseline, True)] if any(trial["placebo"] for trial in self.trials) else []
+        twin = [(baseline, True)] if any(trial.get("placebo") for trial in self.trials) else []
         self.columns = [(arm, False) for arm in arms] + twin
         self.good: dict[tuple[int, int, bool], dict[str, Any]] = {}
         self.complete = self._complete_blocks()
@@ -41,14 +41,14 @@ class Trials:
         blocks: dict[int, set[int]] = {}
         complete: list[int] = []
         for trial in self.trials:
-            if trial["reference"] is None:
+            if trial.get("reference") is None:
                 ok = trial["status"] == "ok"
                 in_a_row[trial["arm"]] = 0 if ok else in_a_row[trial["arm"]] + 1
                 if in_a_row[trial["arm"]] >= VOIDS_IN_A_ROW:
                     given_up.add(trial["arm"])
-                if ok and not trial["cold"]:
-                    self.good[trial["block"], trial["arm"], trial["placebo"]] = trial
-                if not trial["cold"]:
+                if ok and not trial.get("cold"):
+                    self.good[trial["block"], trial["arm"], bool(trial.get("placebo"))] = trial
+                if not trial.get("cold"):
                     blocks[trial["block"]] = set(given_up)
         for block, without in blocks.items():
             wanted = [column for column in self.columns if column[0] not in without]
