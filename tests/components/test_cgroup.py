@@ -170,7 +170,8 @@ def test_a_controller_that_no_tree_has_is_named(tmp_path: Path) -> None:
 
 
 def sleeper() -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+    """Ends with its input, so that a test that fails leaves nobody behind."""
+    return subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
 
 
 @pytest.fixture
