@@ -284,6 +284,12 @@ def test_the_kill_is_found_wherever_there_is_a_folder(scratch: Path) -> None:
     assert isinstance(find_place(Cut.PROCESS_KILL, scratch / "gone"), Missing)
 
 
+def test_the_modelled_device_is_the_last_resort_and_is_called_modelled() -> None:
+    *stronger, last = places_for(Cut.POWER_CUT)
+    assert "modelled" in last.kind
+    assert not any("modelled" in place.kind for place in stronger)
+
+
 def test_a_cut_that_no_place_can_make_is_missing_with_all_reasons(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1001)
     monkeypatch.setattr("mastery.components.uml_cut.find_program", lambda name: None)

@@ -4,6 +4,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from mastery.components.component import Here, Missing
+from mastery.components.fuse_cut import FuseCut
 from mastery.components.loop_disk import FileSystem
 from mastery.components.power_cut import CrashPlace
 from mastery.components.process_kill import ProcessKill
@@ -15,9 +16,11 @@ class Cut(StrEnum):
     """The cuts by the names that experiments use as levels."""
 
     PROCESS_KILL = "process_kill"
+    POWER_CUT = "power_cut"  # the strongest that can be had, modelled where nothing else is
     EXT4 = "ext4"
     EXT4_NOAUTO = "ext4_noauto_da_alloc"
     XFS = "xfs"
+    MODELLED = "modelled"
 
 
 def places_for(cut: Cut, options: tuple[str, ...] = ()) -> tuple[CrashPlace, ...]:
@@ -25,6 +28,10 @@ def places_for(cut: Cut, options: tuple[str, ...] = ()) -> tuple[CrashPlace, ...
     match cut:
         case Cut.PROCESS_KILL:
             return (ProcessKill(),)
+        case Cut.POWER_CUT:
+            return ShutdownCut(FileSystem.EXT4, options), UmlCut(options), FuseCut()
+        case Cut.MODELLED:
+            return (FuseCut(),)
         case Cut.EXT4:
             return ShutdownCut(FileSystem.EXT4, options), UmlCut(options)
         case Cut.EXT4_NOAUTO:
