@@ -5,7 +5,8 @@ from contextlib import contextmanager
 
 from mastery.catalogue.catalogue import Catalogue
 from mastery.errors import UnknownName
-from mastery.lab.document import RunDocument
+from mastery.lab.document import RunDocument, decode
+from mastery.report.sourced import Provenance, SourcedRun
 from mastery.store.home import database
 from mastery.store.records import RunRow
 from mastery.store.store import LATEST, Store
@@ -47,3 +48,10 @@ def find_in(store: Store | None, name: str | None, catalogue: Catalogue) -> RunR
     if any(listing.id == wanted for listing in catalogue.experiments()) and not store.runs(experiment=wanted, limit=1):
         raise UnknownName("run of", wanted, [], remedy=f"Make one: mastery run {wanted}")
     return store.find(wanted)
+
+
+def reference_runs(catalogue: Catalogue) -> Iterator[SourcedRun]:
+    """The runs of the reference machine that lie in the articles' folders, always labelled as such."""
+    for article in catalogue.articles:
+        for file in sorted((article.folder / "reference").glob("*.json")):
+            yield SourcedRun(decode(file.read_bytes()), Provenance.REFERENCE)

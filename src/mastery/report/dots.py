@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mastery.lab.document import ArmRecord, RunDocument
+from mastery.lab.document import ArmRecord, RunDocument, TrialRecord
 from mastery.report import labels, sentences
 from mastery.report.axis import Axis, axis_for
 from mastery.report.plain_text import printable
@@ -58,9 +58,7 @@ def dots_of(document: RunDocument, metric_name: str | None = None) -> Dots | Non
 
 def _row(document: RunDocument, arm: ArmRecord, metric: str) -> Row | None:
     trials = tuple(
-        trial.metrics[metric]
-        for trial in document.trials
-        if trial.arm == arm.index and trial.status == "ok" and not trial.placebo and metric in trial.metrics
+        trial.metrics[metric] for trial in document.trials if trial.arm == arm.index and _counts(trial) and metric in trial.metrics
     )
     estimate = document.estimate(arm.index, metric)
     if estimate is not None and not estimate.withheld:
@@ -71,6 +69,11 @@ def _row(document: RunDocument, arm: ArmRecord, metric: str) -> Row | None:
     else:
         return None
     return Row(labels.short(document, arm), arm.baseline, value, low, high, trials, _predicted(document, arm, metric))
+
+
+def _counts(trial: TrialRecord) -> bool:
+    """Whether the trial stands behind its arm's estimate: not void, not the first, cold one, not the twin, not a tool's."""
+    return trial.status == "ok" and not trial.cold and not trial.placebo and trial.reference is None
 
 
 def _predicted(document: RunDocument, arm: ArmRecord, metric: str) -> tuple[float, ...]:

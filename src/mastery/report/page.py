@@ -87,10 +87,10 @@ def trials_as_csv(document: RunDocument) -> str:
     factors = [factor.name for factor in document.factors]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["block", "arm", "placebo", "status", *map(_harmless, [*factors, *metrics])])
+    writer.writerow(["block", "arm", "placebo", "cold", "reference", "status", *map(_harmless, [*factors, *metrics])])
     for trial in document.trials:
         levels = document.arm(trial.arm).levels
-        row = [trial.block, trial.arm, int(trial.placebo), trial.status]
+        row = [trial.block, trial.arm, int(trial.placebo), int(trial.cold), _harmless(trial.reference or ""), trial.status]
         writer.writerow(
             [*row, *(_harmless(levels.get(name, "")) for name in factors), *(trial.metrics.get(name, "") for name in metrics)]
         )

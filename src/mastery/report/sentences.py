@@ -88,15 +88,17 @@ def claim(record: ClaimRecord) -> str:
     text = printable(record.text or record.id)
     details = []
     if record.value is not None:
-        interval = (
-            f" ({numbers.significant(record.low)} to {numbers.significant(record.high)})"
-            if record.low is not None and record.high is not None
-            else ""
-        )
-        details.append(f"measured {numbers.significant(record.value)}{interval}")
+        details.append(f"measured {_with_ends(record.value, record.low, record.high)}")
     if record.why:
         details.append(printable(record.why).rstrip("."))
     return f"{text} [{'; '.join(details)}]" if details else text
+
+
+def _with_ends(value: float, low: float | None, high: float | None) -> str:
+    """Without an interval where there is none: the worst of all trials is one number."""
+    if low is None or high is None or low == high:
+        return numbers.significant(value)
+    return f"{numbers.significant(value)} ({numbers.significant(low)} to {numbers.significant(high)})"
 
 
 def reference(document: RunDocument, record: ReferenceRecord) -> str:
