@@ -115,7 +115,7 @@ def test_what_is_not_our_own_counted_or_interrupted_is_said() -> None:
 
 def test_bibtex_escapes_what_latex_would_read_as_a_command() -> None:
     bibtex = cite(SourcedRun(a_run(question="100 % of {it} & \\input{x}\n_now_?"))).bibtex
-    assert bibtex.startswith("@misc{mastery-fsync-cost-run-aaaa,\n")
+    assert bibtex.startswith("@misc{mastery-run-aaaa,\n")
     assert r"100 \% of \{it\} \& \textbackslash{}input\{x\} \_now\_?" in bibtex
     assert "year = {2026}" in bibtex
     unescaped = bibtex.replace("\\{", "").replace("\\}", "")

@@ -132,12 +132,22 @@ def test_a_run_is_found_by_id_by_beginning_by_latest_and_by_experiment(path: Pat
         assert store.find("abcd-12").id == "abcd-12"
         assert store.find("latest").id == "abcd-12"
         assert store.find("fsync-cost").id == "abcd-1"
-        with pytest.raises(UsageError, match="several runs: abcd-1, abcd-12"):
+        with pytest.raises(UsageError, match="several runs: abcd-12, abcd-1"):
             store.find("abcd")
         with pytest.raises(UnknownName, match="Did you mean"):
             store.find("fsync-cots")
         with pytest.raises(UnknownName):
             store.find("%")
+
+
+def test_an_experiment_is_never_taken_for_the_beginning_of_an_id(path: Path) -> None:
+    with Store.open(path) as store:
+        for day in (1, 2, 3):
+            store.close_run(a_run(f"fsync-cost-{day}", started=f"2026-11-0{day}T10:00:00Z"))
+        assert store.find("fsync-cost").id == "fsync-cost-3"
+        assert store.find("fsync-cost-2").id == "fsync-cost-2"
+        store.close_run(a_run("rename-dance-1", experiment="rename-dance"))
+        assert store.find("rename-d").id == "rename-dance-1"
 
 
 def test_a_run_that_is_still_measured_is_not_shown_as_a_result(path: Path) -> None:

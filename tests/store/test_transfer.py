@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stored_runs import a_run, estimate, header_of
 
-from mastery.errors import HostileImport, StoreError
+from mastery.errors import HostileImport, StoreError, UnknownName
 from mastery.lab.document import RunDocument, canonical, content_hash
 from mastery.store.intake import DEPTH_LIMIT, LINE_LIMIT_BYTE, judge_line
 from mastery.store.records import LoggedEvent, Origin, ReceivedRun
@@ -66,6 +66,15 @@ def test_imported_runs_and_events_are_labelled_and_never_the_newest_own_ones(sto
     assert store.find("theirs").origin is Origin.IMPORTED
     assert [(each.actor, each.origin) for each in store.events()] == [("someone", Origin.IMPORTED)]
     assert store.events(actor="me") == []
+
+
+def test_an_imported_run_is_found_by_its_own_name_alone(store: Store) -> None:
+    take(store, run_line(a_run("fsync-cost-theirs")))
+    for name in ("fsync-cost", "latest"):
+        with pytest.raises(UnknownName) as refusal:
+            store.find(name)
+        assert "name it, fsync-cost-theirs" in refusal.value.remedy
+    assert store.find("fsync-cost-th").origin is Origin.IMPORTED
 
 
 def test_a_run_from_before_a_field_existed_keeps_its_text_and_its_hash(store: Store, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def cite(run: SourcedRun) -> Citation:
         "note": _latex(f"Run {document.id}{whose}; {'; '.join(facts)}"),
     }
     body = "".join(f"  {name} = {{{value}}},\n" for name, value in fields.items())
-    key = re.sub(r"[^A-Za-z0-9-]", "-", f"mastery-{document.experiment}-{document.id}")
+    key = re.sub(r"[^A-Za-z0-9-]", "-", f"mastery-{document.id}")
     return Citation(_one_line(sentence), f"@misc{{{key},\n{body}}}\n")
 
 

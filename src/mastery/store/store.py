@@ -176,31 +176,46 @@ class Store:
         return bytes(text)
 
     def find(self, name: str = LATEST) -> RunRow:
-        """The closed run with this id or unique beginning of an id; for `latest` or an experiment's id the newest own one.
+        """The closed run with this id; for `latest` or an experiment's id the newest own one; else by a unique beginning of an id.
 
         Raises `UnknownName`, or `UsageError` when the beginning fits several or the run is still being measured.
         """
-        with self._reading() as connection:
-            query = f"SELECT {COLUMNS} FROM runs WHERE id = ? OR (length(?) >= 3 AND substr(id, 1, length(?)) = ?) LIMIT 6"  # noqa: S608
-            found = [row_of(values) for values in connection.execute(query, (name,) * 4)]
-        exact = [row for row in found if row.id == name] or found
-        if len(exact) > 1:
-            ids = ", ".join(row.id for row in exact)
-            raise UsageError(f"{name!r} is the beginning of several runs: {ids}.", remedy="Give more of the id.")
-        if not exact:
-            exact = self._newest_own(name)
-        if exact[0].standing is Standing.OPEN:
-            raise UsageError(f"Run {exact[0].id!r} is not closed yet.", remedy="Wait until it ends, or stop it with Ctrl-C.")
-        return exact[0]
+        found = self._by_id(name) or self._newest_own(name) or self._by_beginning(name)
+        if found is None:
+            raise UnknownName(
+                "run", name, self._names(), remedy="`mastery results` lists the runs; `mastery run EXPERIMENT` makes one."
+            )
+        if found.standing is Standing.OPEN:
+            raise UsageError(f"Run {found.id!r} is not closed yet.", remedy="Wait until it ends, or stop it with Ctrl-C.")
+        return found
 
-    def _newest_own(self, name: str) -> list[RunRow]:
-        experiment = None if name == LATEST else name
-        for row in self.runs(experiment=experiment, origin=Origin.OWN):
-            if row.standing is not Standing.OPEN:
-                return [row]
-        known = [row.id for row in self.runs(limit=1000)]
-        known += sorted({row.experiment for row in self.runs(limit=1000)})
-        raise UnknownName("run", name, known, remedy="`mastery results` lists the runs; `mastery run EXPERIMENT` makes one.")
+    def _by_id(self, id: str) -> RunRow | None:
+        with self._reading() as connection:
+            values = connection.execute(f"SELECT {COLUMNS} FROM runs WHERE id = ?", (id,)).fetchone()  # noqa: S608
+        return row_of(values) if values else None
+
+    def _newest_own(self, name: str) -> RunRow | None:
+        of_this = self.runs(experiment=None if name == LATEST else name)
+        for row in of_this:
+            if row.origin is Origin.OWN and row.standing is not Standing.OPEN:
+                return row
+        if of_this and of_this[0].origin is Origin.IMPORTED:
+            # Ids begin with the experiment: without this a stranger's run would be found by its beginning.
+            raise UnknownName("own run of", name, [], remedy=f"There is an imported one: name it, {of_this[0].id}.")
+        return None
+
+    def _by_beginning(self, name: str) -> RunRow | None:
+        with self._reading() as connection:
+            query = f"SELECT {COLUMNS} FROM runs WHERE length(?) >= 3 AND substr(id, 1, length(?)) = ? {_NEWEST_FIRST} LIMIT 6"  # noqa: S608
+            found = [row_of(values) for values in connection.execute(query, (name,) * 3)]
+        if len(found) > 1:
+            ids = ", ".join(row.id for row in found)
+            raise UsageError(f"{name!r} is the beginning of several runs: {ids}.", remedy="Give more of the id.")
+        return found[0] if found else None
+
+    def _names(self) -> list[str]:
+        rows = self.runs(limit=1000)
+        return [*(row.id for row in rows), *sorted({row.experiment for row in rows})]
 
     # Events
 
