@@ -129,9 +129,24 @@ def test_a_compressed_memory_device_is_memory_whatever_file_system_it_carries(tm
     assert describe(tmp_path / "data", **places).in_memory
 
 
-def test_a_network_file_system_is_named_as_one(tmp_path: Path) -> None:
-    places = machine(tmp_path, "1 0 0:50 / {here} rw - nfs4 server:/home rw")
-    assert describe(tmp_path / "data", **places).over_network
+def test_a_network_file_system_is_named_as_one_without_the_name_of_its_server(tmp_path: Path) -> None:
+    places = machine(tmp_path, "1 0 0:50 / {here} rw - nfs4 secret-server:/home rw")
+    facts = describe(tmp_path / "data", **places)
+    assert facts.over_network
+    assert "nfs4 on a server" in facts.sentence() and "secret" not in facts.sentence()
+
+
+def test_the_file_system_of_a_loop_device_is_described_down_to_the_disk_of_its_image(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "images").mkdir()
+    lines = f"1 0 7:0 / {tmp_path / 'data'} rw - ext4 /dev/loop0 rw\n2 0 0:9 / {tmp_path / 'images'} rw - tmpfs tmpfs rw\n"
+    (tmp_path / "mountinfo").write_text(lines)
+    image = tmp_path / "images" / "disk.img"
+    image.write_bytes(b"")
+    disk(tmp_path, "7:0", "devices/virtual/block/loop0", loop__backing_file=str(image), queue__write_cache="write back")
+    facts = describe(tmp_path / "data", mountinfo=tmp_path / "mountinfo", sysfs=tmp_path / "sys")
+    assert facts.in_memory
+    assert facts.layers == ("loop0", "tmpfs")
 
 
 def test_a_machine_without_mountinfo_gives_the_free_space_and_claims_nothing_else(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -53,6 +54,24 @@ def test_the_disk_of_the_guest_never_hides_what_the_guest_has_to_read(monkeypatc
         point = uml_cut._mount_point(Path(folder))
         assert not Path(folder).is_relative_to(point)
         assert point.is_dir()
+
+
+REFUSED = """
+import ctypes, errno, os
+from mastery.components.uml_launch import refuse_extended_state
+refuse_extended_state()
+libc = ctypes.CDLL(None, use_errno=True)
+def failure(request):
+    return errno.errorcode[ctypes.get_errno()] if libc.ptrace(request, 1, 0x202, None) else "none"
+print(failure(0x4204), failure(7), os.getpid() > 0)
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the filter is for the registers of one processor family")
+def test_the_filter_refuses_one_request_of_ptrace_and_nothing_else() -> None:
+    command = [sys.executable, "-c", REFUSED]
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": SEARCH}, capture_output=True, text=True, check=True)
+    assert done.stdout == "EIO ESRCH True\n"
 
 
 @needs_uml

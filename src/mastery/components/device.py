@@ -89,7 +89,10 @@ class DeviceFacts:
     def sentence(self) -> str:
         """One line for a terminal: `ext4 on vda (virtio, write back cache), 80.1 GiB free`."""
         known = [each for each in (self.transport, self._spinning(), self._cache(), self.encrypted_by and "encrypted") if each]
-        where = " over ".join((self.file_system, *self.layers)) + f" on {self.disk or self.source}"
+        where = (
+            " over ".join((self.file_system, *self.layers))
+            + f" on {self.disk or ('a server' if self.over_network else self.source)}"
+        )
         details = f" ({', '.join(known)})" if known else ""
         return f"{where}{details}, {self.free_bytes / 2**30:.1f} GiB free"
 

@@ -38,7 +38,7 @@ class ShutdownCut:
             return Missing(problem.message, problem.remedy)
         except OSError as problem:
             reason = f"The kernel refuses a loop device, a mount or the shutdown of {self.file_system}: {problem.strerror}."
-            return Missing(reason, "Run outside of a container, on Linux 5.8 or later.")
+            return Missing(reason, "Run as root outside of a container, on Linux 5.8 or later.")
         return Here(how="tried: loop device, mount, shutdown", version=os.uname().release)
 
     def prepare(self, folder: Path) -> AbstractContextManager[Stage]:
