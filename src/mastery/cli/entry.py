@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mastery.cli.commands import OPENING, parser_for
 from mastery.cli.terminal import Terminal, terminal_here
-from mastery.errors import MasteryError, NeedsExtra
+from mastery.errors import MasteryError, NeedsExtra, UsageError
 
 INTERRUPTED = 130
 # The launcher installs the extra whose name stands in the file named by this variable, and starts us once more.
@@ -38,11 +38,14 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _carry_out(words: list[str], terminal: Terminal) -> int:
-    arguments = parser_for(words).parse_args(words)
+    arguments, unknown = parser_for(words).parse_known_args(words)
     terminal.is_json = getattr(arguments, "json", False)
     terminal.quiet = getattr(arguments, "quiet", False)
     terminal.verbose = getattr(arguments, "verbose", 0)
     command = arguments.command or OPENING
+    if unknown:
+        whole = f"mastery {command.word}".strip()
+        raise UsageError(f"`{whole}` does not know {unknown[0]!r}.", remedy=f"See `{whole} --help`.")
     status: int = command.load().run(arguments, terminal)
     # Here, where a reader who went away is still an error that we handle.
     terminal.stdout.flush()

@@ -10,8 +10,8 @@ from mastery.cli.terminal import Terminal
 from mastery.components import janitor
 from mastery.components.belongings import DOOMED
 from mastery.components.cgroup import leftover_groups
-from mastery.components.machine_lock import measure_alone
-from mastery.errors import DomainError, UsageError
+from mastery.components.run_folder import is_owned
+from mastery.errors import Busy, DomainError, UsageError
 from mastery.report.numbers import quantity
 from mastery.report.plain_text import printable
 from mastery.store.home import DATABASE, cache_folder, config_folder, database, home
@@ -83,10 +83,11 @@ def remove(terminal: Terminal, *, agreed: bool) -> int:
     if not agreed and not _agrees(terminal):
         terminal.say("Nothing was removed.")
         return 0
-    with measure_alone("remove"):
-        janitor.sweep(runs_folder())
-        for path in targets:
-            _remove(path)
+    janitor.sweep(runs_folder())
+    if alive := _alive():
+        raise Busy(f"Run {alive[0]} is being measured.", remedy="Wait until it ends, or stop it with Ctrl-C.")
+    for path in targets:
+        _remove(path)
     for folder in (cache_folder(), home()):
         _remove_if_empty(folder)
     return _say_removed(terminal, targets)
@@ -96,6 +97,12 @@ def _targets() -> list[Path]:
     # By name, never the folders as a whole: MASTERY_HOME may be set to a folder in which other things lie.
     ours = [*(home() / name for name in _OURS), runs_folder()]
     return [path for path in ours if path.exists() or path.is_symlink()]
+
+
+def _alive() -> list[str]:
+    """The runs whose folders are owned by a living process."""
+    runs = runs_folder()
+    return [each.name for each in sorted(runs.iterdir()) if each.is_dir() and is_owned(each)] if runs.is_dir() else []
 
 
 def _agrees(terminal: Terminal) -> bool:

@@ -37,8 +37,16 @@ class Terminal:
 
     def say(self, text: str = "", *, hang: int = 0) -> None:
         """A sentence on stdout, wrapped to the width; `hang` indents its further lines."""
-        lines = textwrap.wrap(text, self.width, subsequent_indent=" " * hang, break_on_hyphens=False) if text else [""]
-        self.write("\n".join(lines) + "\n")
+        # A path or an id is never broken: it is there to be copied.
+        words = text.lstrip(" ")
+        fold = textwrap.TextWrapper(
+            self.width,
+            initial_indent=" " * (len(text) - len(words)),
+            subsequent_indent=" " * hang,
+            break_on_hyphens=False,
+            break_long_words=False,
+        )
+        self.write("\n".join(fold.wrap(words) or [""]) + "\n")
 
     def write(self, text: str) -> None:
         """Text as it is, on stdout."""
