@@ -97,7 +97,7 @@ def has_init(holder: int) -> bool:
 def start(tmp_path: Path) -> Iterator[Callable[..., Enclosed]]:
     started: list[Enclosed] = []
 
-    def begin(kind: Enclosure, ending: str = "wait", *, with_postgres: bool = False) -> Enclosed:
+    def begin(kind: Enclosure, ending: str = "wait", *, with_postgres: bool = False, until_ready: bool = True) -> Enclosed:
         run = f"t{secrets.token_hex(6)}"
         process = subprocess.Popen(
             [sys.executable, str(SCRIPT), str(tmp_path / "runs"), run, kind.value, ending],
@@ -109,7 +109,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Enclosed]]:
         )
         enclosed = Enclosed(process, tmp_path / "runs", run)
         started.append(enclosed)
-        assert enclosed.said() == "ready"
+        assert not until_ready or enclosed.said() == "ready"
         return enclosed
 
     yield begin
@@ -136,18 +136,26 @@ def test_killing_any_process_of_a_run_leaves_nothing_of_it(start, kind, victim):
     assert "status -9" in enclosed.rest() or victim == "main process"
 
 
-def shared_memory() -> set[str]:
-    """The System V segments of this machine, which outlive their processes unless somebody removes them."""
-    return {line.split()[1] for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]}
+def shared_memory_of(family: tuple[Identity, ...]) -> set[Path]:
+    """The files of shared memory that the processes have mapped, seen in their own namespace."""
+    found: set[Path] = set()
+    for each in family:
+        try:
+            maps = Path(f"/proc/{each.pid}/maps").read_text().split()
+        except OSError:
+            continue
+        found |= {Path(word) for word in maps if word.startswith("/dev/shm/")}
+    return found
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", ["main process", "holder", "init", "run process", "server", "watcher and main process"])
 @pytest.mark.parametrize("kind", possible_kinds())
 def test_nothing_is_left_with_a_postgres_and_a_mount_alive(start, kind, victim):
-    before = shared_memory()
     enclosed = start(kind, with_postgres=True)
     named, family = enclosed.named(), enclosed.family()
+    memory = shared_memory_of(family)
+    assert memory, "a PostgreSQL has shared memory"
     (server,) = (each for each in family if names(each.pid) == "postgres" and names(parent_of(each.pid)) != "postgres")
     named["server"] = server
     victims = [named[each] for each in victim.split(" and ") if each in named]
@@ -163,12 +171,42 @@ def test_nothing_is_left_with_a_postgres_and_a_mount_alive(start, kind, victim):
         assert until(lambda: bool(sweep(enclosed.runs)))
     assert until(lambda: not any(processes.is_alive(each) for each in family))
     assert until(enclosed.leaves_nothing), list(enclosed.runs.rglob("*"))
-    if kind is not Enclosure.TETHER:
-        assert until(lambda: shared_memory() <= before)
+    assert until(lambda: not any(each.exists() for each in memory))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["initdb", "postgres"])
+@pytest.mark.parametrize("kind", possible_kinds())
+def test_a_run_killed_while_its_server_is_being_set_up_leaves_nothing(start, kind, moment):
+    enclosed = start(kind, with_postgres=True, until_ready=False)
+    assert until(lambda: moment in {names(each.pid) for each in enclosed.family()})
+    family = enclosed.family()
+    processes.send(family[0], signal.SIGKILL)
+    assert until(lambda: not any(processes.is_alive(each) for each in family))
+    assert until(enclosed.leaves_nothing), list(enclosed.runs.rglob("*"))
+
+
+@pytest.mark.slow
+def test_a_sweep_that_is_killed_half_way_is_finished_by_the_next(start):
+    enclosed = start(Enclosure.TETHER, with_postgres=True)
+    named = enclosed.named()
+    processes.send(named["watcher"], signal.SIGKILL)
+    processes.send(named["main process"], signal.SIGKILL)
+    enclosed.process.wait()
+    code = "import pathlib, sys; from mastery.components.janitor import sweep; sweep(pathlib.Path(sys.argv[1]))"
+    sweeper = subprocess.Popen([sys.executable, "-c", code, str(enclosed.runs)])
+    until(lambda: bool(list(enclosed.runs.glob(".dead-*"))) or sweeper.poll() is not None)
+    sweeper.kill()
+    sweeper.wait()
+    assert [each.troubles for each in sweep(enclosed.runs)] in ([()], [])
+    assert enclosed.leaves_nothing()
 
 
 def names(pid: int) -> str:
-    return Path(f"/proc/{pid}/comm").read_text().strip()
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
 
 
 @pytest.mark.parametrize("kind", possible_kinds())

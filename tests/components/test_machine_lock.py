@@ -80,6 +80,20 @@ def test_the_lock_is_free_again_after_an_exception(name):
         pass
 
 
+def test_where_there_are_no_abstract_sockets_a_file_does_the_same(name, monkeypatch):
+    monkeypatch.setattr("mastery.components.machine_lock.IS_LINUX", False)
+    try:
+        with measure_alone("r7", name=name):
+            with pytest.raises(Busy, match=f"'r7'.* process {os.getpid()}"), measure_alone("r8", name=name):
+                pass
+            with pytest.raises(Busy), measure_alone("r8", wait=True, timeout_s=0.01, name=name):
+                pass
+        with measure_alone("r8", wait=True, name=name):
+            pass
+    finally:
+        Path(f"/tmp/{name}.lock").unlink()
+
+
 @pytest.mark.root
 def test_another_user_is_refused_as_well(name, holder):
     # The interpreter of this environment may lie in a folder that others cannot enter; the system's own does not.

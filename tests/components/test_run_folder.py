@@ -2,6 +2,7 @@
 
 import os
 import stat
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -248,6 +249,26 @@ def test_cgroups_of_a_dead_run_are_removed(tmp_path):
     (swept,) = janitor.sweep(tmp_path)
     assert swept.troubles == ()
     assert not group.exists()
+
+
+@pytest.mark.skipif(not linux.IS_LINUX, reason="/dev/shm is Linux's")
+def test_shared_memory_of_a_dead_server_is_removed_with_what_it_lists_and_nothing_else(tmp_path):
+    handles = [900_000_000 + os.getpid() * 10 + number for number in range(3)]
+    control, listed, foreign = (Path(f"/dev/shm/PostgreSQL.{each}") for each in handles)
+    item = struct.pack("IINNP?7x", handles[1], 1, 0, 0, 0, False) + struct.pack("IINNP?7x", handles[2], 0, 0, 0, 0, False)
+    control.write_bytes(struct.pack("III4x", 0x9A503D32, 2, 8) + item)
+    listed.write_bytes(b"x" * 64)
+    foreign.write_bytes(b"x" * 64)
+    made = make_run_folder(tmp_path, "r1")
+    namespace = Path("/proc/self/ns/ipc").stat().st_ino
+    precious = tmp_path / "PostgreSQL.1"
+    precious.write_text("x")
+    for line in (f"{namespace} file {control}", f"1 file {foreign}", f"{namespace} file {precious}", "nonsense"):
+        belongings.record(made.folder, Kind.SHARED_MEMORY, line)
+    assert made.clear() == ()
+    os.close(made.lock)
+    assert (control.exists(), listed.exists(), foreign.exists(), precious.exists()) == (False, False, True, True)
+    foreign.unlink()
 
 
 def test_sweeping_where_nothing_is_does_nothing(tmp_path):

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from mastery.components import processes
+from mastery.components import processes, shared_memory
 from mastery.components.linux import IS_LINUX, MNT_DETACH, detach_loop, unmount
 
 JOURNAL = ".belongings"
@@ -37,6 +37,8 @@ class Kind(StrEnum):
     PROGRAM = "program"
     """The path of an executable: stray processes of it that work inside the run's folders are the run's."""
     CGROUP = "cgroup"
+    SHARED_MEMORY = "shared-memory"
+    """As `shared_memory.describe` puts it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,9 @@ def clear(folder: Path, run: str) -> tuple[str, ...]:
     folders = _folders_of(folder, run)
     belongings = [each for place in folders for each in read(place)]
     troubles = _end_processes(belongings, folders, run)
+    for each in belongings:
+        if each.kind is Kind.SHARED_MEMORY:
+            shared_memory.remove(each.value)
     troubles += _unmount_below(folders)
     troubles += _free_loops_below(folders)
     troubles += _remove_cgroups(belongings, run)

@@ -9,7 +9,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mastery.components.linux import IS_LINUX
@@ -101,12 +101,18 @@ def _lock_path(name: str) -> Path:
 
 
 def _take_file(run: str, name: str) -> tuple[int, ...] | None:
-    descriptor = os.open(_lock_path(name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+    path = _lock_path(name)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    except PermissionError:
+        # Another user made it first; a lock needs no more than reading, and what is written is only for the message.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
         return None
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"run {run!r} of user {_user_name(os.geteuid())}, process {os.getpid()}".encode(), 0)
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"run {run!r} of user {_user_name(os.geteuid())}, process {os.getpid()}".encode(), 0)
     return (descriptor,)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mastery.components import program
+from mastery.components import belongings, program, shared_memory
+from mastery.components.belongings import Kind
 from mastery.components.component import Here, Missing, Scope, Site
 from mastery.components.postgres_binaries import Binaries, find_binaries
 from mastery.components.postgres_session import (
@@ -121,6 +122,8 @@ class PostgresServer:
         words = [word for name, value in {**self._settings, **ours}.items() for word in ("-c", f"{name}={value}")]
         self._program = program.start(self._command("postgres", ("-D", str(self._data), *words)), self._site)
         self._program.wait_until_ready(self._answers)
+        for segment in shared_memory.describe(self._program.pid):
+            belongings.record(self._site.folder, Kind.SHARED_MEMORY, segment)
 
     def shut_down(self) -> None:
         """Ends it in order, with a checkpoint; the data stay."""

@@ -35,9 +35,12 @@ def find_binaries(site: Site, *, minimum: int) -> Binaries | Missing:
         return Missing(
             f"postgres={choice} is no way to get PostgreSQL", f"Use --component postgres={EMBEDDED} or --component postgres={OS}."
         )
-    candidates = [*(_embedded() if choice != OS else ()), *(_of_the_system() if choice != EMBEDDED else ())]
-    for kind in (EMBEDDED, OS):
-        fitting = [each for each in candidates if each.how == kind and each.major >= minimum]
+    candidates: list[Binaries] = []
+    # One kind after the other: each candidate costs a process to ask it for its version.
+    for kind, look in ((EMBEDDED, _embedded), (OS, _of_the_system)):
+        found = list(look()) if choice in {None, kind} else []
+        candidates += found
+        fitting = [each for each in found if each.major >= minimum]
         if fitting:
             newest: Binaries = max(fitting, key=lambda each: each.major)
             return newest

@@ -290,7 +290,7 @@ def _conninfo_of(name: str) -> str:
     import psycopg
     from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-    said = targets.entry("postgres", name)
+    said = targets.entry("postgres", name, example='service = "NAME IN YOUR pg_service.conf"')
     match said:
         case {"service": str(service)}:
             conninfo = make_conninfo("", service=service)

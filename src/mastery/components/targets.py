@@ -33,8 +33,8 @@ def targets_file() -> Path:
     return user_config_path("mastery") / "targets.toml"
 
 
-def entry(component: str, name: str) -> Mapping[str, object]:
-    """What the file says under [component.name]; UnknownName offers the nearest names of the component."""
+def entry(component: str, name: str, *, example: str) -> Mapping[str, object]:
+    """What the file says under [component.name]; UnknownName offers the nearest names, and shows the `example` line."""
     file = targets_file()
     try:
         known = tomllib.loads(file.read_text(encoding="utf-8")).get(component, {})
@@ -45,7 +45,7 @@ def entry(component: str, name: str) -> Mapping[str, object]:
         raise TargetRefused(message, remedy=f"Mend it; each entry is [{component}.NAME].") from broken
     if not isinstance(known, dict) or not isinstance(known.get(name), dict):
         names = sorted(known) if isinstance(known, dict) else []
-        raise UnknownName("target", name, names, remedy=f"Name it in {file} under [{component}.{name}]; the README shows how.")
+        raise UnknownName("target", name, names, remedy=f"Name it in {file}: [{component}.{name}] and below it {example}.")
     return dict(known[name])
 
 

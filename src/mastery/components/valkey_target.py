@@ -138,7 +138,7 @@ def _others_connected(client: "Client") -> int:
 
 
 def _url_of(name: str) -> str:
-    said = targets.entry("valkey", name)
+    said = targets.entry("valkey", name, example='url = "redis://HOST:6379/0"')
     match said:
         case {"environment": str(variable)}:
             url = targets.from_environment("valkey", name, variable)
