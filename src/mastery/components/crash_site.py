@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mastery.components.component import Here, Missing, Scope, Site
-from mastery.components.loop_disk import FileSystem
+from mastery.components.crash_places import Cut, find_place
 from mastery.components.power_cut import CrashPlace
-from mastery.components.process_kill import ProcessKill
-from mastery.components.shutdown_cut import ShutdownCut
-from mastery.components.uml_cut import UmlCut
+from mastery.errors import MachineCannot
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,41 +21,43 @@ class CrashSite:
 
 
 @dataclass(frozen=True, slots=True)
-class _Cuttable:
-    """A component that hands out one kind of crash site, the first of several ways that works on this machine."""
+class CrashSiteOf:
+    """The component that hands out places for one kind of cut, the strongest that this machine can make."""
 
-    name: str
-    ways: tuple[CrashPlace, ...]
+    cut: Cut
+    # Mount options of the file system that is cut, such as `commit=300`.
+    options: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.cut.value
 
     @property
     def scope(self) -> Scope:
         return Scope.RUN
 
     def find(self, site: Site) -> Here | Missing:
-        """The first way that works, tried out; when none does, every reason, and the remedy of the easiest."""
-        misses: list[Missing] = []
-        for way in self.ways:
-            found = _tried(way, site.folder)
-            if isinstance(found, Here):
-                return Here(how=f"{way.kind}; {found.how}", version=found.version)
-            misses.append(found)
-        return Missing(" ".join(miss.reason for miss in misses), misses[-1].remedy)
+        with _tried_in(site.folder) as folder:
+            found = find_place(self.cut, folder, self.options)
+        return found if isinstance(found, Missing) else Here(how=f"{found[0].kind}; {found[1].how}", version=found[1].version)
 
     def start(self, site: Site, settings: Mapping[str, str]) -> "CrashSites":
-        for way in self.ways:
-            if isinstance(_tried(way, site.folder), Here):
-                return CrashSites(way, site.folder)
-        raise AssertionError("a component is started only where it was found")
+        with _tried_in(site.folder) as folder:
+            found = find_place(self.cut, folder, self.options)
+        if isinstance(found, Missing):
+            raise MachineCannot(found.reason, remedy=found.remedy)
+        return CrashSites(found[0], site.folder)
 
 
-def _tried(way: CrashPlace, folder: Path) -> Here | Missing:
-    """Asks the way in a folder that is gone afterwards, whatever the trying left in it."""
-    place = folder / "trying"
-    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+@contextmanager
+def _tried_in(base: Path) -> Iterator[Path]:
+    """A folder for trying a place out, gone afterwards with whatever the trying left in it."""
+    folder = base / "trying"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        return way.find(place)
+        yield folder
     finally:
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class CrashSites:
@@ -84,16 +84,3 @@ class CrashSites:
 
     def stop(self) -> None:
         return
-
-
-def process_kill() -> _Cuttable:
-    """SIGKILL of the writer: loses nothing from the page cache, and is never called a power cut."""
-    return _Cuttable("process kill", (ProcessKill(),))
-
-
-def power_cut(file_system: FileSystem = FileSystem.EXT4, options: tuple[str, ...] = ()) -> _Cuttable:
-    """A real power cut of a file system of ours: by the kernel's shutdown as root, else under user-mode Linux (ext4 alone)."""
-    ways: list[CrashPlace] = [ShutdownCut(file_system, options)]
-    if file_system is FileSystem.EXT4:
-        ways.append(UmlCut(options))
-    return _Cuttable(f"power cut ({' '.join((file_system, *options))})", tuple(ways))

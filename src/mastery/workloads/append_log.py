@@ -12,6 +12,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Self
 
+from mastery.components.crash_states import POSIX, Exploration, Tally, explore, tally
+from mastery.components.file_operations import Files, Operation
+
 # A log never grows beyond this: it starts over, so that an arm that never waits for the disk cannot fill it.
 RING_BYTE = 64 << 20
 EVERY = 16
@@ -198,38 +201,65 @@ def pack(number: int, record_byte: int) -> bytes:
 
 def write_until_killed(folder: Path, acknowledge: Callable[[int], None], *, policy: str, record_byte: int, most: int) -> None:
     """The writer of a crash experiment: appends records 0, 1, ... and acknowledges each as the policy allows."""
-    file = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with Files(folder, acknowledge) as files:
+        write_records(files, Policy(policy), record_byte=record_byte, most=most)
+
+
+def write_records(files: Files, policy: Policy, *, record_byte: int, most: int) -> None:
+    """What the writer does, call by call."""
+    log = files.open("log")
     waiting: list[int] = []
     flushed = time.monotonic()
     for number in range(most):
-        os.write(file, pack(number, record_byte))
+        files.append(log, pack(number, record_byte))
         waiting.append(number)
-        match Policy(policy):
+        match policy:
             case Policy.NEVER:
                 pass
             case Policy.LYING:
-                acknowledge(waiting.pop())
+                files.acknowledge(waiting.pop())
                 if time.monotonic() - flushed > LIE_S:
-                    os.fdatasync(file)
+                    files.flush(log)
                     flushed = time.monotonic()
             case Policy.EVERY:
-                os.fdatasync(file)
+                files.flush(log)
             case Policy.EVERY_16TH:
                 if number % EVERY == EVERY - 1:
-                    os.fdatasync(file)
+                    files.flush(log)
             case Policy.GROUP:
                 # Sixteen writers in one: all wait for the flush that they share.
                 if len(waiting) < EVERY:
                     continue
-                os.fdatasync(file)
+                files.flush(log)
         for each in waiting:
-            acknowledge(each)
+            files.acknowledge(each)
         waiting.clear()
 
 
 def make_log(folder: Path, **_: object) -> None:
     """Makes the empty log before the writer starts; the place flushes it, so that only records are at stake."""
     (folder / "log").touch()
+
+
+def crash_states(folder: Path, policy: Policy, *, record_byte: int, most: int, seed: int = 0) -> tuple[Exploration, Tally]:
+    """What a crash at any call of a short log may leave, worked out from the calls themselves: possibilities, not frequencies."""
+    make_log(folder)
+    calls: list[Operation] = []
+    with Files(folder, lambda _: None, tell=calls.append) as files:
+        write_records(files, policy, record_byte=record_byte, most=most)
+    found = explore(calls, POSIX, before={"log": b""}, seed=seed)
+    return found, tally(found, lambda state: _records_in(state.get("log", b""), record_byte))
+
+
+def _records_in(data: bytes, record_byte: int) -> dict[int, bool]:
+    """Every record whose number can be read, and whether it is whole."""
+    found: dict[int, bool] = {}
+    for start in range(0, len(data), record_byte):
+        record = data[start : start + record_byte]
+        if len(record) >= _HEADER.size and any(record):
+            number = _HEADER.unpack_from(record)[0]
+            found[number] = record == pack(number, record_byte)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,13 +274,6 @@ def read_log(folder: Path, *, record_byte: int) -> LogFound:
     """Reads every record; one whose checksum does not fit is torn. A log that is gone holds nothing."""
     path = folder / "log"
     data = path.read_bytes() if path.exists() else b""
-    whole: set[int] = set()
-    torn = 0
-    for start in range(0, len(data), record_byte):
-        record = data[start : start + record_byte]
-        number = _HEADER.unpack_from(record)[0] if len(record) >= _HEADER.size else -1
-        if number >= 0 and record == pack(number, record_byte):
-            whole.add(number)
-        else:
-            torn += 1
-    return LogFound(frozenset(whole), torn)
+    found = _records_in(data, record_byte)
+    whole = frozenset(number for number, is_whole in found.items() if is_whole)
+    return LogFound(whole, -(-len(data) // record_byte) - len(whole))

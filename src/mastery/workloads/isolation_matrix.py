@@ -42,7 +42,7 @@ def try_orders(case: Case, orders: Orders, connect: Callable[[], Stage], *, judg
         aborted += any(transcript.ended(session) is Ended.ABORTED for session in range(len(case.sessions)))
         if case.anomaly in finding.anomalies:
             anomalies += 1
-            example = example or f"{case.says(order)} | {finding.why[0]}"
+            example = example or f"{case.says(order)} | {finding.proof_of(case.anomaly)}"
         for other in finding.anomalies - {case.anomaly}:
             others[other.value] = others.get(other.value, 0) + 1
     return Cell(len(orders.chosen), orders.total, anomalies, unknown, aborted, example, others)

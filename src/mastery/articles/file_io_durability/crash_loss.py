@@ -1,15 +1,19 @@
 """What a crash takes from a log: acknowledged records that are gone, by durability policy and by kind of crash."""
 
 from collections.abc import Generator
+from functools import partial
 from typing import Any
 
-from mastery.components.crash_site import CrashSite, power_cut, process_kill
+from mastery.components.crash_places import Cut
+from mastery.components.crash_site import CrashSite, CrashSiteOf
 from mastery.components.power_cut import WriterCall
-from mastery.lab import Arm, Claim, Crash, Factor, Metric, Result, experiment, least, worst
-from mastery.workloads.append_log import read_log
+from mastery.lab import Arm, Claim, Crash, Factor, Metric, Once, Result, experiment, least, worst
+from mastery.workloads.append_log import Policy, crash_states, read_log
 
 WRITER = "mastery.workloads.append_log:write_until_killed"
 MAKER = "mastery.workloads.append_log:make_log"
+# So few that every state can be looked at, and more than one batch of sixteen.
+RECORDS = 20
 
 
 @experiment(
@@ -25,9 +29,9 @@ MAKER = "mastery.workloads.append_log:make_log"
         ),
         Factor(
             "crash",
-            ["power_cut", "process_kill"],
+            ["power_cut", "process_kill", "enumerated"],
             baseline="power_cut",
-            meaning="the machine loses power, or only the writer is killed (SIGKILL)",
+            meaning="the machine loses power; only the writer is killed (SIGKILL); or every state that POSIX lets a crash leave",
         ),
         Factor("record", [512, 4096], unit="B", baseline=512, quick=[512], meaning="size of one record"),
     ],
@@ -46,8 +50,11 @@ MAKER = "mastery.workloads.append_log:make_log"
         Metric("acknowledged", "record", better="higher", meaning="acknowledged up to the crash"),
         Metric("found", "record", better="higher", meaning="whole and readable after the restart"),
     ],
-    resources={"power_cut": power_cut(options=("commit=300",)), "process_kill": process_kill()},
-    needs=lambda arm: [arm.crash],
+    resources={
+        "power_cut": CrashSiteOf(Cut.POWER_CUT, options=("commit=300",)),
+        "process_kill": CrashSiteOf(Cut.PROCESS_KILL),
+    },
+    needs=lambda arm: ["power_cut" if arm.crash == "power_cut" else "process_kill"],
     overhead_s=0.8,
     writes="a disk image of ours, and a log in it",
     claims=[
@@ -85,6 +92,14 @@ MAKER = "mastery.workloads.append_log:make_log"
 )
 def crash_loss(arm: Arm, power_cut: CrashSite, process_kill: CrashSite) -> Generator[Any, Result, None]:
     """Appends records and acknowledges each by policy to a pipe outside of what is cut; then reads what is left."""
+    if arm.crash == "enumerated":
+        # What is possible rather than what happened: the worst of all states, without a place that could die.
+        states = partial(crash_states, process_kill.folder, Policy(arm.sync), record_byte=arm.record, most=RECORDS)
+        result = yield Once(states)
+        explored, worst_case = result.value
+        result.record(lost=worst_case.worst_lost, torn=worst_case.worst_torn)
+        result.note(orders_tried=explored.tried, orders_total=explored.total, model=explored.model.name)
+        return
     site = power_cut if arm.crash == "power_cut" else process_kill
     call = WriterCall(WRITER, {"policy": arm.sync, "record_byte": arm.record, "most": 100_000}, prepare=MAKER)
     result = yield Crash(site, call, after_s=(0.05, 0.35))

@@ -3,8 +3,8 @@
 from collections.abc import Generator
 from typing import Any
 
-from mastery.components.crash_site import CrashSite, power_cut
-from mastery.components.loop_disk import FileSystem
+from mastery.components.crash_places import Cut
+from mastery.components.crash_site import CrashSite, CrashSiteOf
 from mastery.components.power_cut import Since, WriterCall
 from mastery.lab import Arm, Claim, Crash, Factor, Metric, Result, experiment, worst
 from mastery.workloads.rename import Outcome, read_name
@@ -52,9 +52,9 @@ SECONDS = {"at_once": (0.0, 0.02), "after_another_fsync": (0.0, 0.02), "after_7_
         Metric("new", "trial", better="higher", role="cost", meaning="the new content, whole"),
     ],
     resources={
-        "ext4": power_cut(),
-        "ext4_noauto": power_cut(options=("noauto_da_alloc",)),
-        "xfs": power_cut(FileSystem.XFS),
+        "ext4": CrashSiteOf(Cut.EXT4),
+        "ext4_noauto": CrashSiteOf(Cut.EXT4_NOAUTO),
+        "xfs": CrashSiteOf(Cut.XFS),
     },
     needs=lambda arm: [arm.file_system],
     overhead_s=0.7,

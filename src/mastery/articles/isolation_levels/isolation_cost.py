@@ -76,7 +76,7 @@ from mastery.workloads.accounts import Bank, Guard, cycles_in, make_accounts, mo
         ),
     ],
     references=[
-        Reference("pgbench", PgbenchWithdrawals(make_accounts, lock=" for update"), metric="throughput", within=2.0),
+        Reference("pgbench", PgbenchWithdrawals(make_accounts, lock=" for update"), metric="throughput", within=3.0),
     ],
 )
 def isolation_cost(arm: Arm, postgres: PostgresAddress) -> Generator[Any, Result, None]:
