@@ -198,6 +198,35 @@ def test_a_small_but_steady_difference_is_no_tie_though_the_intervals_overlap() 
     assert ask(document, "p50 <= 5 ms").ties == ()
 
 
+def test_only_an_arms_own_good_trials_tell_it_from_another() -> None:
+    steady = [
+        trial(block, arm, metrics={"p50": 0.001 * (1 + block) * (1.02 if arm else 1)}) for block in range(8) for arm in range(2)
+    ]
+    strange = [
+        trial(block, arm, metrics={"p50": 100.0 if arm == 0 else 1e-6}, **mark)
+        for mark in ({"cold": True}, {"placebo": True}, {"reference": "fio"}, {"status": "void", "cause": "hung"})
+        for block in range(4)
+        for arm in range(2)
+    ]
+    estimates = [estimate(0, "p50", 0.00104), estimate(1, "p50", 0.00105)]
+    for trials in ([*steady, *strange], [*strange, *steady]):
+        assert ask(a_run(trials=trials, estimates=estimates), "p50 <= 5 ms").ties == ()
+
+
+def test_where_more_is_better_the_greatest_is_recommended() -> None:
+    metrics = [msgspec.structs.replace(each, primary=each.name == "throughput") for each in a_run().metrics]
+    answer = ask(a_run(metrics=metrics), "throughput >= 10 op/s", "at_risk <= 100")
+    assert answer.recommended is not None
+    assert answer.recommended.arm.label == "sync=group"
+
+
+def test_a_pooled_percentile_beyond_what_the_trials_predict_is_not_called_sure() -> None:
+    beyond = Estimate(arm=0, metric="p50", value=0.006, low=0.005, high=0.007, trials=9, next_low=0.004, next_high=0.005)
+    document = a_run(estimates=[beyond])
+    assert sureness_of(ask(document, "p50 <= 5.5 ms"))["sync=every"] == "probably not"
+    assert sureness_of(ask(document, "p50 <= 6 ms"))["sync=every"] == "surely"
+
+
 def test_without_enough_blocks_overlapping_intervals_make_a_tie() -> None:
     document = a_run(trials=[], estimates=[estimate(0, "p50", 0.00104), estimate(1, "p50", 0.00105), estimate(2, "p50", 0.003)])
     assert [(tie.arm.index, tie.why) for tie in ask(document, "p50 <= 5 ms").ties] == [(1, "their intervals overlap")]

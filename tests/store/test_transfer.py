@@ -68,6 +68,15 @@ def test_imported_runs_and_events_are_labelled_and_never_the_newest_own_ones(sto
     assert store.events(actor="me") == []
 
 
+def test_a_second_member_with_the_hash_hides_nothing(store: Store) -> None:
+    document = a_run(noise={"floor": {"z": 1}})
+    text = run_line(document)
+    smuggled = text.replace(b'"floor":{', b'"floor":{"hash":"' + document.hash.encode() + b'",')
+    assert smuggled != text
+    with pytest.raises(HostileImport, match="does not match its hash"):
+        take(store, smuggled)
+
+
 def test_an_imported_run_is_found_by_its_own_name_alone(store: Store) -> None:
     take(store, run_line(a_run("fsync-cost-theirs")))
     for name in ("fsync-cost", "latest"):
