@@ -9,10 +9,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from mastery.errors import BrokenExperiment
 from mastery.lab.claim import Claim, ratio, value, worst
 from mastery.lab.document import AdviceRecord, RunDocument, TrialRecord, canonical, content_hash, decode
 from mastery.lab.event import AnyEvent, BlocksFixed, Judged, Planned, TrialFinished, as_line, from_line
 from mastery.lab.experiment import Experiment, Factor, Metric, experiment
+from mastery.lab.load import Closed, Open
 from mastery.lab.plan import Header, Plan, Task
 from mastery.lab.planning import Mode
 from mastery.lab.run import document_so_far, perform
@@ -261,3 +263,83 @@ def test_the_document_survives_its_own_json_and_shows_a_changed_figure() -> None
 def test_every_event_survives_its_line_of_json() -> None:
     for event in events_of(plan_of(), FakeMachine()):
         assert from_line(as_line(event)) == event
+
+
+@experiment(
+    id="open-fake",
+    question="Is capacity found before latency is measured?",
+    factors=[Factor("speed", ["base", "slow"], baseline="base")],
+    metrics=[Metric("p50", "s", better="lower", primary=True)],
+    load=Open(of_capacity=0.6, threads=4),
+)
+def open_fake(arm: Any) -> Iterator[Any]:
+    yield lambda _: None
+
+
+class RampedMachine:
+    """Completes at most so much by arm; an offer above that is unstable."""
+
+    def __init__(self, *most: float) -> None:
+        self.most = most
+        self.tasks: list[Task] = []
+        self.now = 0.0
+
+    def start(self, task: Task) -> tuple[TrialRecord, None]:
+        self.tasks.append(task)
+        self.now += 0.1
+        most = self.most[task.slot.arm]
+        if isinstance(task.load, Closed):
+            load: dict[str, float | str] = {"completed_per_s": most * 1.2}
+        else:
+            load = {"completed_per_s": min(task.load.rate, most), "stable": "yes" if task.load.rate <= most else "no"}
+        metrics = {} if task.ramp else {"p50": 0.001 * (1 + task.slot.arm) * math.exp(Random(len(self.tasks)).gauss(0, 0.01))}
+        return TrialRecord(
+            block=task.block,
+            arm=task.slot.arm,
+            status="ok" if most else "void",
+            cause=None if most else "time-out",
+            placebo=task.slot.placebo,
+            cold=task.cold,
+            ramp=task.ramp,
+            load=load,
+            metrics=metrics,
+        ), None
+
+
+def test_capacity_is_found_first_and_all_arms_are_offered_the_same_share_of_the_least() -> None:
+    machine = RampedMachine(1000.0, 400.0)
+    document = document_in(list(perform(plan_of(open_fake), machine.start, lambda: machine.now, finished=lambda: "x")))
+    ramped = [task for task in machine.tasks if task.ramp]
+    assert machine.tasks[: len(ramped)] == ramped
+    capacity = document.rule.capacity
+    assert 0.5 * 1000 <= capacity["0"] <= 1000 and 0.5 * 400 <= capacity["1"] <= 400
+    rates = {task.load.rate for task in machine.tasks if not task.ramp and isinstance(task.load, Open)}
+    assert rates == {0.6 * capacity["1"]}
+    assert document.rule.blocks >= 10
+
+
+def test_the_ramp_is_recorded_and_judged_nowhere() -> None:
+    machine = RampedMachine(1000.0, 400.0)
+    document = document_in(list(perform(plan_of(open_fake), machine.start, lambda: machine.now, finished=lambda: "x")))
+    ramped = [trial for trial in document.trials if trial.ramp]
+    assert len(ramped) == sum(task.ramp for task in machine.tasks) >= 6
+    effect = document.effect(1, "p50")
+    assert effect is not None and effect.ratio == pytest.approx(2.0, rel=0.05)
+    assert effect.blocks == document.rule.blocks
+
+
+def test_an_arm_that_keeps_up_with_nothing_is_given_up() -> None:
+    machine = RampedMachine(1000.0, 0.0)
+    document = document_in(list(perform(plan_of(open_fake), machine.start, lambda: machine.now, finished=lambda: "x")))
+    assert not any(task.slot.arm == 1 and not task.ramp for task in machine.tasks)
+    assert document.rule.blocks >= 10
+
+
+def test_an_open_load_above_four_fifths_of_capacity_must_be_about_collapse() -> None:
+    with pytest.raises(BrokenExperiment, match="queue"):
+        Open(of_capacity=0.95)
+    assert Open(of_capacity=1.2, collapse=True).loaders == 1
+    with pytest.raises(BrokenExperiment, match="rate above 0"):
+        Open()
+    with pytest.raises(BrokenExperiment, match="at least one loader"):
+        Closed(threads=0)

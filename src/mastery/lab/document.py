@@ -43,6 +43,8 @@ class TrialRecord(Record, frozen=True, kw_only=True):
     cause: str | None = None
     placebo: bool = False
     cold: bool = False
+    # A trial of the ramp that looks for capacity; like the cold one it is judged nowhere.
+    ramp: bool = False
     # The id of the reference tool that measured this arm; None where we measured it ourselves.
     reference: str | None = None
     started_s: float = 0.0
@@ -208,6 +210,8 @@ class RuleRecord(Record, frozen=True, kw_only=True):
     pilot: NonNegative = 0
     seconds_per_trial: float = 0.0
     budget_s: float = 0.0
+    # op/s that the ramp found for each arm whose load is a share of capacity
+    capacity: dict[str, float] = {}
 
 
 class RunDocument(Record, frozen=True, kw_only=True):

@@ -23,9 +23,9 @@ class Evidence:
     _histograms: dict[tuple[int, int], Histogram] = field(default_factory=dict)
 
     def add(self, record: TrialRecord, histogram: Histogram | None) -> None:
-        """Takes one finished trial; the cold one and void ones are kept and judged nowhere."""
+        """Takes one finished trial; those of the ramp, the cold one and void ones are judged nowhere."""
         self.trials.append(record)
-        if record.cold or record.status != "ok":
+        if record.cold or record.ramp or record.status != "ok":
             return
         if record.reference is not None:
             self._theirs[record.block, record.reference] = record
@@ -95,7 +95,7 @@ class Evidence:
         """Void and all trials of each arm, the cold one aside."""
         shares: dict[int, tuple[int, int]] = {}
         for record in self.trials:
-            if record.reference is None and not record.cold:
+            if record.reference is None and not record.cold and not record.ramp:
                 void, trials = shares.get(record.arm, (0, 0))
                 shares[record.arm] = (void + (record.status == "void"), trials + 1)
         return shares

@@ -128,6 +128,7 @@ class Host:
             "arm": slot.arm,
             "placebo": slot.placebo,
             "cold": task.cold,
+            "ramp": task.ramp,
             "reference": slot.reference,
             "started_s": round(started, 6),
             "seconds": round(ended - started, 6),
@@ -154,6 +155,5 @@ def _work(plan: Plan, task: Task, arm: Arm, addresses: dict[str, Any]) -> Conduc
         reference = next(each for each, _ in plan.references if each.id == task.slot.reference)
         figure = reference.tool.measure(arm.levels, addresses, seconds=task.seconds)
         return Conducted(metrics={reference.metric: figure})
-    load = plan.experiment.load_of(arm)
-    assignment = Assignment(plan.experiment.trial, arm, load, addresses, task.seconds, task.seed, metrics)
+    assignment = Assignment(plan.experiment.trial, arm, task.load, addresses, task.seconds, task.seed, metrics)
     return conduct(assignment, clock=time.perf_counter_ns)

@@ -6,6 +6,7 @@ from typing import Any
 from mastery.lab.design import Slot
 from mastery.lab.document import AdviceRecord, ArmRecord, ComponentRecord, PredictionRecord
 from mastery.lab.experiment import Arm, Experiment, Role
+from mastery.lab.load import Load
 from mastery.lab.planning import Mode
 from mastery.lab.reference import Reference
 
@@ -79,7 +80,9 @@ class Task:
     block: int
     seed: int
     seconds: float
+    load: Load
     cold: bool = False
+    ramp: bool = False
 
 
 def arm_records(plan: Plan) -> list[ArmRecord]:

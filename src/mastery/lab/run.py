@@ -18,8 +18,10 @@ from mastery.lab.event import Advised, AnyEvent, BlocksFixed, Judged, Planned, T
 from mastery.lab.evidence import Evidence
 from mastery.lab.findings import document_of
 from mastery.lab.histogram import Histogram
+from mastery.lab.load import Load
 from mastery.lab.plan import Plan, Task, arm_records
 from mastery.lab.planning import PILOT_BLOCKS, Mode, PlanReason, plan_blocks
+from mastery.lab.ramp import load_at, ramp
 
 # An arm whose trials are void this often in a row is not tried again; a run must end.
 VOIDS_IN_A_ROW = 3
@@ -43,6 +45,13 @@ class _Progress:
     expected: int = 0
     in_a_row: Counter[int] = field(default_factory=Counter)
     given_up: set[int] = field(default_factory=set)
+    capacity: dict[int, float] = field(default_factory=dict)
+
+    def load_of(self, arm: int) -> Load | None:
+        """The load of an arm, as a rate where it was declared as a share of capacity."""
+        plan = self.evidence.plan
+        declared = next(each for each in plan.arms if each.index == arm)
+        return load_at(plan.experiment.load_of(declared), arm, self.capacity)
 
 
 def perform(plan: Plan, start_trial: StartTrial, clock: Clock, *, finished: Callable[[], str]) -> Iterator[AnyEvent]:
@@ -62,7 +71,8 @@ def perform(plan: Plan, start_trial: StartTrial, clock: Clock, *, finished: Call
     stopped = "planned"
     rule = RuleRecord(blocks=FEWEST_JUDGED, reason="minimum", budget_s=plan.budget_s, seconds_per_trial=plan.trial_s)
     try:
-        if plan.has_placebo:
+        yield from _ramp(plan, start_trial, progress)
+        if plan.has_placebo and plan.baseline not in progress.given_up:
             # The first trial meets cold caches and a cold interpreter; it is shown apart and judged nowhere.
             yield from _run_slot(plan, Slot(plan.baseline), 0, start_trial, progress, cold=True)
         blocks = enumerate(lay_blocks(plan.slots, seed=plan.seed))
@@ -108,8 +118,10 @@ def _run_slot(
     plan: Plan, slot: Slot, block: int, start_trial: StartTrial, progress: _Progress, *, cold: bool = False
 ) -> Iterator[AnyEvent]:
     yield TrialStarted(block=block, arm=slot.arm, placebo=slot.placebo)
+    load = progress.load_of(slot.arm)
+    assert load is not None, "an arm without capacity was given up before its first trial"
     # All arms of a block share its seed: they meet the same arrivals.
-    task = Task(slot, block, seed=(plan.seed * 1_000_003 + block) % 2**53, seconds=plan.trial_s, cold=cold)
+    task = Task(slot, block, seed=(plan.seed * 1_000_003 + block) % 2**53, seconds=plan.trial_s, load=load, cold=cold)
     record, histogram = start_trial(task)
     progress.evidence.add(record, histogram)
     progress.done += 1
@@ -120,6 +132,25 @@ def _run_slot(
     yield TrialFinished(trial=record, done=progress.done, trials=max(progress.done, progress.expected))
 
 
+def _ramp(plan: Plan, start_trial: StartTrial, progress: _Progress) -> Iterator[AnyEvent]:
+    """Finds the capacity of the arms that need it; an arm that never keeps up with any rate is given up."""
+    steps = ramp(plan.experiment, plan.arms)
+    record: TrialRecord | None = None
+    try:
+        while True:
+            arm, load = next(steps) if record is None else steps.send(record)
+            slot = Slot(arm.index)
+            yield TrialStarted(block=0, arm=arm.index)
+            record, _ = start_trial(Task(slot, 0, seed=plan.seed % 2**53, seconds=plan.trial_s, load=load, ramp=True))
+            progress.evidence.add(record, None)
+            progress.done += 1
+            progress.expected += 1
+            yield TrialFinished(trial=record, done=progress.done, trials=progress.expected)
+    except StopIteration as found:
+        progress.capacity = found.value
+    progress.given_up.update(arm.index for arm in plan.arms if progress.load_of(arm.index) is None)
+
+
 def _fix_blocks(plan: Plan, progress: _Progress, clock: Clock) -> RuleRecord:
     """The number of blocks, from the pilot's spread and the time that is left; verdicts are not looked at."""
     spent_s = clock() - progress.began
@@ -127,7 +158,14 @@ def _fix_blocks(plan: Plan, progress: _Progress, clock: Clock) -> RuleRecord:
     complete = evidence.complete_blocks
     block_s = spent_s / max(1, progress.done) * len(plan.slots)
     affordable = complete + max(0, math.floor((plan.budget_s - spent_s) / max(block_s, 1e-9)))
-    rule = RuleRecord(blocks=1, reason="exact", pilot=complete, seconds_per_trial=plan.trial_s, budget_s=plan.budget_s)
+    rule = RuleRecord(
+        blocks=1,
+        reason="exact",
+        pilot=complete,
+        seconds_per_trial=plan.trial_s,
+        budget_s=plan.budget_s,
+        capacity={str(arm): found for arm, found in progress.capacity.items()},
+    )
     if plan.experiment.exact:
         return rule
     fewest = plan.fewest_blocks

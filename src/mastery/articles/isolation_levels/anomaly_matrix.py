@@ -5,7 +5,7 @@ from typing import Any
 
 from mastery.components.postgres import PostgreSQL
 from mastery.components.postgres_session import PostgresAddress
-from mastery.lab import Arm, Factor, Metric, Once, Result, experiment
+from mastery.lab import Arm, Cited, Factor, Metric, Once, Result, experiment
 from mastery.workloads.isolation_matrix import NAMES, level_in_effect, truth_table, try_on_postgres
 
 # Adya's phenomena by level, as PostgreSQL documents its levels and Hermitage's suite found them.
@@ -41,6 +41,32 @@ LETS_THROUGH = {
     overhead_s=2.0,
     timeout_s=600,
     writes="one small table, in a schema of ours",
+    cited=[
+        Cited(
+            "mariadb-repeatable-read",
+            "REPEATABLE READ, the default: since 11.6.2 a write to a row that changed after the snapshot is refused (error 1020), "
+            "so no update is lost; write skew (G2-item, G2) is still let through.",
+            source="MariaDB, SET TRANSACTION and innodb_snapshot_isolation (on by default since 11.6.2)",
+            url="https://mariadb.com/docs/server/reference/sql-statements/administrative-sql-statements/set-commands/set-transaction",
+            version="MariaDB 11.6.2 and later",
+        ),
+        Cited(
+            "mariadb-before-snapshot-isolation",
+            "REPEATABLE READ without innodb_snapshot_isolation, as in MySQL: lets P4, G2-item and G2 through, and PMP and G-single "
+            "as soon as the transaction writes.",
+            source="Hermitage, table of results for MySQL with InnoDB",
+            url="https://github.com/ept/hermitage",
+            version="MariaDB before 11.6.2, MySQL InnoDB",
+        ),
+        Cited(
+            "sqlite-serializable",
+            "All transactions are serializable, except on connections that share a cache and turn read_uncommitted on: one writes "
+            "at a time, and a reader in WAL mode keeps its snapshot.",
+            source="SQLite, Isolation In SQLite",
+            url="https://www.sqlite.org/isolation.html",
+            version="SQLite 3",
+        ),
+    ],
     claims=truth_table(LETS_THROUGH, source="PostgreSQL manual 13.2, and Hermitage; written 2026-11-22"),
 )
 def anomaly_matrix(arm: Arm, postgres: PostgresAddress) -> Generator[Any, Result, None]:
