@@ -147,6 +147,13 @@ def test_a_disk_folder_whose_removal_was_cut_short_is_found_again(tmp_path):
     os.close(made.lock)
 
 
+def test_a_folder_that_nobody_owns_is_swept_once_it_is_old_enough_not_to_be_in_the_making(tmp_path):
+    (tmp_path / "unowned").mkdir()
+    assert janitor.sweep(tmp_path) == ()
+    os.utime(tmp_path / "unowned", (0, 0))
+    assert [each.run for each in janitor.sweep(tmp_path)] == ["unowned"]
+
+
 def test_two_sweeps_at_once_are_harmless(tmp_path):
     for number in range(8):
         die_owning(tmp_path, f"dead{number}")
@@ -245,10 +252,14 @@ def test_cgroups_of_a_dead_run_are_removed(tmp_path):
         pytest.skip("no writable cgroup hierarchy")
     group = root / f"mastery-dead{os.getpid()}"
     (group / "inner").mkdir(parents=True)
+    # A process that nobody wrote down, still inside.
+    stray = subprocess.Popen(["sleep", "600"])
+    (group / "inner" / "cgroup.procs").write_text(str(stray.pid))
     die_owning(tmp_path, f"dead{os.getpid()}", after=f"belongings.record(made.site.folder, belongings.Kind.CGROUP, {str(group)!r})")
     (swept,) = janitor.sweep(tmp_path)
     assert swept.troubles == ()
     assert not group.exists()
+    assert stray.wait(timeout=10) == -9
 
 
 @pytest.mark.skipif(not linux.IS_LINUX, reason="/dev/shm is Linux's")

@@ -17,7 +17,9 @@ from enum import StrEnum
 from pathlib import Path
 
 from mastery.components import processes, shared_memory
+from mastery.components.cgroup import remove_group
 from mastery.components.linux import IS_LINUX, MNT_DETACH, detach_loop, unmount
+from mastery.errors import DomainError
 
 JOURNAL = ".belongings"
 RUN_VARIABLE = "MASTERY_RUN"
@@ -229,11 +231,9 @@ def _remove_cgroups(belongings: Iterable[Belonging], run: str) -> list[str]:
         inner = sorted((child for child in path.rglob("*") if child.is_dir()), key=lambda child: -len(child.parts))
         for group in (*inner, path):
             try:
-                group.rmdir()
-            except FileNotFoundError:
-                continue
-            except OSError as refused:
-                troubles.append(f"cgroup {group} could not be removed: {refused.strerror}")
+                remove_group(group)
+            except DomainError as refused:
+                troubles.append(refused.message)
     return troubles
 
 

@@ -1,11 +1,14 @@
 """Clears what killed runs left behind, and nothing of a run that lives."""
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from mastery.components import belongings
 from mastery.components.belongings import DOOMED
-from mastery.components.run_folder import gate, is_owned
+from mastery.components.run_folder import OWNER, gate, is_owned
+
+_SECONDS_TO_BE_OWNED = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,15 @@ def leftovers(runs: Path) -> tuple[Path, ...]:
     if not folders:
         return ()
     with gate(runs):
-        return tuple(each for each in folders if each.name.startswith(DOOMED) or not is_owned(each))
+        return tuple(each for each in folders if each.name.startswith(DOOMED) or not (is_owned(each) or _is_just_made(each)))
+
+
+def _is_just_made(folder: Path) -> bool:
+    """Whether its owner may still be about to own it: the gate sees to that only where files can be locked."""
+    try:
+        return not (folder / OWNER).exists() and time.time() - folder.stat().st_mtime < _SECONDS_TO_BE_OWNED
+    except FileNotFoundError:
+        return True
 
 
 def sweep(runs: Path) -> tuple[Swept, ...]:
