@@ -2,6 +2,7 @@
 
 import io
 
+import msgspec
 import pytest
 from rich.console import Console
 from sample_run import sample_run
@@ -78,6 +79,17 @@ def test_an_exact_run_over_two_factors_is_a_grid() -> None:
     assert table.headings == ("case", "read committed", "serializable")
     assert table.rows == [("G0", "-", "-"), ("G2", "84", "not run")]
     assert table_of(grid_run()) == table
+
+
+def test_a_grid_puts_the_longer_factor_down_and_says_of_how_many_orders() -> None:
+    document = grid_run()
+    trials = [msgspec.structs.replace(each, notes={"orders_tried": 120}) for each in document.trials]
+    factor = FactorRecord(name="level", levels=["serializable", "read committed", "snapshot"], baseline="read committed")
+    extra = ArmRecord(index=9, levels={"case": "G0", "level": "snapshot"}, label="")
+    arms = [*document.arms, extra]
+    table = matrix(msgspec.structs.replace(document, trials=trials, arms=arms, factors=[document.factors[0], factor]))
+    assert table.headings == ("level", "G0", "G2")
+    assert table.rows == [("serializable", "-", "not run"), ("read committed", "-", "84 of 120"), ("snapshot", "void", "")]
 
 
 def test_a_hostile_level_cannot_colour_or_move_the_table() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sample_run import sample_run
 
-from mastery.report.axis import axis_for
+from mastery.report.axis import Scale, axis_for
 from mastery.report.dots import dots_of
 from mastery.report.plain_text import to_ascii
 from mastery.report.plot_svg import svg
@@ -36,9 +36,9 @@ def test_ticks_lie_inside_the_axis_in_order(values: list[float], most: int) -> N
 
 
 @given(st.lists(st.floats(min_value=-1e6, max_value=1e6, allow_nan=False).map(lambda x: round(x, 3)), min_size=1, max_size=20))
-def test_values_at_or_below_zero_get_a_linear_axis(values: list[float]) -> None:
+def test_values_at_or_below_zero_get_no_plain_log_axis(values: list[float]) -> None:
     axis = axis_for([*values, 0.0], "record")
-    assert not axis.is_log
+    assert axis.scale is not Scale.LOG
     assert all(math.isfinite(axis.place(each)) for each in values)
     assert axis.ticks()
 
@@ -73,7 +73,7 @@ def test_a_prediction_is_a_hollow_marker_in_its_row_only() -> None:
 def test_a_guardrail_is_plotted_by_its_worst_trial() -> None:
     dots = dots_of(sample_run(), "at_risk")
     assert dots.rows[2].value == max(dots.rows[2].trials)
-    assert not dots.axis.is_log
+    assert dots.axis.scale is Scale.SYMLOG
 
 
 def test_there_is_no_plot_without_a_figure() -> None:
@@ -100,6 +100,6 @@ def test_a_hostile_label_cannot_break_out_of_the_svg() -> None:
 
 
 def test_a_place_on_the_axis_and_its_value_are_each_others_inverse() -> None:
-    for values in ([1e-6, 3e-3], [0.0, 40.0]):
+    for values in ([1e-6, 3e-3], [0.0, 4.0], [0.0, 40_000.0]):
         axis = axis_for(values, "s")
         assert all(math.isclose(axis.value(axis.place(each)), each, abs_tol=1e-12) for each in values)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from sample_run import sample_run
 
@@ -111,8 +112,20 @@ def test_skipped_arms_share_one_sentence_for_each_reason() -> None:
 
 
 def test_orders_tried_are_never_hidden() -> None:
-    told = sentences.orders(sample_run(orders_tried={"G2": [120, 1680], "G0": [20, 20]}))
+    told = sentences.orders(sample_run(orders_tried={"G2": [120, 1680], "G0": [20, 20]}, rule=RuleRecord(blocks=1, reason="exact")))
     assert told == ["G2: 120 of 1,680 orders tried, a seeded sample", "G0: 20 of 20 orders tried"]
+
+
+def test_complete_cells_of_a_large_grid_share_one_sentence() -> None:
+    tried = {f"case {index}": [20, 20] for index in range(9)} | {"sampled": [5, 1000]}
+    told = sentences.orders(sample_run(orders_tried=tried))
+    assert told == ["All 180 possible outcomes tried in 9 arms.", "sampled: 5 of 1,000 possible outcomes tried, a seeded sample"]
+
+
+def test_a_run_that_counts_losses_is_headed_by_its_worst_arm() -> None:
+    metrics = [msgspec.structs.replace(each, primary=each.name == "at_risk") for each in sample_run().metrics]
+    document = sample_run(metrics=metrics, effects=[])
+    assert sentences.headline(document) == "at_risk reaches 81,896 records with sync=never; 2 of 3 arms show none"
 
 
 def test_an_interrupted_run_says_so_first_among_the_doubts() -> None:
@@ -123,4 +136,4 @@ def test_an_interrupted_run_says_so_first_among_the_doubts() -> None:
 def test_each_claim_carries_its_standing_as_a_word() -> None:
     claims = next(each for each in telling(sample_run()) if each.heading == "Claims")
     assert [line.word for line in claims.lines] == ["holds", "fails", "not run"]
-    assert "measured 7.6 (7.3 to 8)" in claims.lines[0].text
+    assert claims.lines[0].detail == "measured 7.6 (7.3 to 8)"

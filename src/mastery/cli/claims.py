@@ -82,7 +82,8 @@ def _show(ledger: Ledger, terminal: Terminal, *, with_history: bool) -> None:
 def _show_entry(entry: LedgerEntry, terminal: Terminal, *, with_history: bool) -> None:
     newest = entry.newest
     word = sentences.STANDING[newest.claim.standing] if newest else "not run"
-    text = sentences.claim(newest.claim) if newest else printable(entry.text)
+    measured = sentences.claim_measured(newest.claim) if newest else ""
+    text = f"{printable(entry.text)}{f' [{measured}]' if measured else ''}"
     mark = " It has held and failed here." if entry.changed else ""
     terminal.say(f"  {word:<{_WORD_WIDTH}}{text}{mark}", hang=2 + _WORD_WIDTH)
     for standing in entry.history if with_history else ():

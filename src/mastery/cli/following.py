@@ -87,7 +87,8 @@ class Follower:
             bar = "#" * len(bar)
         elapsed_s = self.clock() - self._started_s
         # The first few trials say little about the rest; before the number of blocks is fixed it is an estimate.
-        left = f"  about {seconds(elapsed_s / self._done * (self._trials - self._done))} left" if self._done >= 3 else ""
+        left_s = elapsed_s / self._done * (self._trials - self._done) if self._done >= 3 else None
+        left = "" if left_s is None else f"  {'about ' if left_s >= 1 else ''}{seconds(left_s)} left"
         about = "" if self._is_fixed else "about "
         who = self._name(event.arm) + (" (again, as a check)" if event.placebo else "")
         text = f"{bar:<{_BAR}} trial {self._done + 1} of {about}{self._trials}, block {event.block + 1}{left}  {who}"

@@ -9,6 +9,7 @@ from mastery.report.plot_terminal import plot
 from mastery.report.table import result_tables
 from mastery.report.telling import Section, setting, telling
 
+_LONG_LIST = 10
 _WORD_WIDTH = max(map(len, sentences.STANDING.values())) + 2
 
 
@@ -47,9 +48,12 @@ def next_steps(document: RunDocument) -> list[str]:
 
 def _show_section(section: Section, terminal: Terminal) -> None:
     terminal.write("\n" + section.heading + "\n")
+    # A long list is read for what is odd in it: what holds needs no figure there.
+    is_long = len(section.lines) > _LONG_LIST and not terminal.verbose
     for line in section.lines:
+        detail = f" [{line.detail}]" if line.detail and not (is_long and line.word == "holds") else ""
         if line.word:
-            terminal.say(f"  {line.word:<{_WORD_WIDTH}}{line.text}", hang=2 + _WORD_WIDTH)
+            terminal.say(f"  {line.word:<{_WORD_WIDTH}}{line.text}{detail}", hang=2 + _WORD_WIDTH)
         else:
             terminal.say(f"  {line.text}", hang=2)
         if line.note and terminal.verbose:

@@ -3,8 +3,20 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from mastery.report import numbers
+
+# From how many on counts are shown on a log scale with a zero: below it a linear one tells them apart.
+_MANY = 20
+
+
+class Scale(StrEnum):
+    """How values are spread; `SYMLOG` is a log scale of 1 + value, which has a place for zero."""
+
+    LOG = "log scale"
+    SYMLOG = "log scale with a zero"
+    LINEAR = "linear scale"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,32 +30,51 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """A logarithmic axis where everything is positive and spans enough, else a linear one that begins at zero."""
+    """The values from `low` to `high` on one scale, in one unit."""
 
     low: float
     high: float
-    is_log: bool
+    scale: Scale
     unit: str
 
     def place(self, value: float) -> float:
         """Where the value lies: 0 at the left end, 1 at the right one, never outside."""
-        if self.is_log:
-            value = max(value, self.low)
-            at = math.log(value / self.low) / math.log(self.high / self.low)
-        else:
-            at = (value - self.low) / (self.high - self.low)
-        return min(max(at, 0.0), 1.0)
+        low, high, inner = (self._spread(each) for each in (self.low, self.high, max(value, self.low)))
+        return min(max((inner - low) / (high - low), 0.0), 1.0)
 
     def value(self, at: float) -> float:
         """The value at a place between 0 and 1: the inverse of `place`."""
-        if self.is_log:
-            return float(self.low * (self.high / self.low) ** at)
-        return self.low + at * (self.high - self.low)
+        low, high = self._spread(self.low), self._spread(self.high)
+        inner = low + at * (high - low)
+        match self.scale:
+            case Scale.LOG:
+                return math.exp(inner)
+            case Scale.SYMLOG:
+                return math.expm1(inner)
+            case Scale.LINEAR:
+                return inner
 
     def ticks(self, most: int = 6) -> list[Tick]:
         """Round values inside the axis, at most about `most` of them."""
-        values = _log_ticks(self.low, self.high, most) if self.is_log else _linear_ticks(self.low, self.high, most)
-        return [Tick(self.place(value), numbers.quantity(value, self.unit), value) for value in values]
+        match self.scale:
+            case Scale.LOG:
+                values = _log_ticks(self.low, self.high, most)
+            case Scale.SYMLOG:
+                values = [0.0, *_log_ticks(1.0, self.high, most - 1)]
+            case Scale.LINEAR:
+                values = _linear_ticks(self.low, self.high, most)
+        # What is counted stands in the axis's title; a symbol is needed beside each value, for it changes along the axis.
+        unit = "" if numbers.is_noun(self.unit) else self.unit
+        return [Tick(self.place(value), numbers.quantity(value, unit), value) for value in values]
+
+    def _spread(self, value: float) -> float:
+        match self.scale:
+            case Scale.LOG:
+                return math.log(value)
+            case Scale.SYMLOG:
+                return math.log1p(value)
+            case Scale.LINEAR:
+                return value
 
 
 def axis_for(values: Sequence[float], unit: str) -> Axis:
@@ -54,9 +85,11 @@ def axis_for(values: Sequence[float], unit: str) -> Axis:
         # At least a factor of two, so that a plot of equal arms does not magnify nothing into something.
         middle = math.sqrt(low * high)
         spread = max(math.sqrt(high / low) * 1.15, math.sqrt(2))
-        return Axis(middle / spread, middle * spread, True, unit)
+        return Axis(middle / spread, middle * spread, Scale.LOG, unit)
+    if low == 0 and high >= _MANY:
+        return Axis(0.0, high * 1.2, Scale.SYMLOG, unit)
     reach = (high - min(low, 0.0)) or 1.0
-    return Axis(min(low, 0.0) - 0.02 * reach, high + 0.08 * reach, False, unit)
+    return Axis(min(low, 0.0) - 0.02 * reach, high + 0.08 * reach, Scale.LINEAR, unit)
 
 
 def _log_ticks(low: float, high: float, most: int) -> list[float]:
@@ -68,7 +101,7 @@ def _log_ticks(low: float, high: float, most: int) -> list[float]:
         inside = [value for value in values if low <= value <= high]
         if len(inside) <= most:
             return inside
-    step = math.ceil((last - first + 1) / most)
+    step = math.ceil((last - first + 1) / max(most, 1))
     return [10.0**power for power in range(first, last + 1, step) if low <= 10.0**power <= high]
 
 

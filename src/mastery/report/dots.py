@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from mastery.lab.document import ArmRecord, RunDocument, TrialRecord
-from mastery.report import labels, sentences
+from mastery.report import labels, numbers, sentences
 from mastery.report.axis import Axis, axis_for
 from mastery.report.plain_text import printable
 from mastery.report.prediction import scored
@@ -37,8 +37,8 @@ class Dots:
 
     @property
     def axis_title(self) -> str:
-        scale = "log scale" if self.axis.is_log else "linear scale"
-        return f"{self.metric}, {scale}, {self.better} is better"
+        counted = f" in {numbers.plural(self.axis.unit, 2)}" if numbers.is_noun(self.axis.unit) else ""
+        return f"{self.metric}{counted}, {self.axis.scale}, {self.better} is better"
 
 
 def dots_of(document: RunDocument, metric_name: str | None = None) -> Dots | None:

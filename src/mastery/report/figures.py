@@ -63,8 +63,9 @@ def is_matrix(document: RunDocument) -> bool:
 
 
 def matrix(document: RunDocument) -> Table:
-    """The primary metric of an exact run over its two factors: the first down, the second across."""
-    down, across = labels.varying(document)
+    """The primary metric of an exact run over its two factors."""
+    # The factor with more levels goes down: columns are what a terminal has few of.
+    down, across = sorted(labels.varying(document), key=lambda name: -len(_levels(document, name)))
     primary = document.primary
     rows = _levels(document, down)
     columns = [Column(printable(down), tuple(rows), right=False)]
@@ -144,7 +145,10 @@ def _worst(document: RunDocument, metric: MetricRecord, arm: ArmRecord) -> str:
 
 
 def _levels(document: RunDocument, factor: str) -> list[str]:
-    return list(dict.fromkeys(labels.level(arm.levels[factor]) for arm in document.arms if factor in arm.levels))
+    """The levels that occur, in the order of the declaration; levels of the reader's own come last."""
+    occurring = dict.fromkeys(labels.level(arm.levels[factor]) for arm in document.arms if factor in arm.levels)
+    declared = [labels.level(each) for record in document.factors if record.name == factor for each in record.levels]
+    return [*(each for each in declared if each in occurring), *(each for each in occurring if each not in declared)]
 
 
 def _cell(document: RunDocument, metric: MetricRecord, arm: ArmRecord | None) -> str:
@@ -152,9 +156,12 @@ def _cell(document: RunDocument, metric: MetricRecord, arm: ArmRecord | None) ->
         return EMPTY
     if arm.skipped:
         return "not run"
-    values = [trial.metrics[metric.name] for trial in document.trials if trial.arm == arm.index and metric.name in trial.metrics]
-    if not values:
+    trials = [trial for trial in document.trials if trial.arm == arm.index and metric.name in trial.metrics]
+    if not trials:
         return "void"
-    value = max(values) if metric.better == "lower" else min(values)
+    worst = (max if metric.better == "lower" else min)(trials, key=lambda trial: trial.metrics[metric.name])
+    value, tried = worst.metrics[metric.name], worst.notes.get("orders_tried")
     # A grid of anomalies reads by its empty places: what never happened is a dash, not another number.
-    return "-" if value == 0 else numbers.significant(value, 4)
+    if value == 0:
+        return "-"
+    return f"{numbers.significant(value, 4)} of {tried:,}" if isinstance(tried, int) else numbers.significant(value, 4)

@@ -17,8 +17,9 @@ def markdown(document: RunDocument) -> str:
         lines += [f"## {section.heading}", ""]
         for line in section.lines:
             word = f"**{line.word}** " if line.word else ""
+            detail = f" [{_safe(line.detail)}]" if line.detail else ""
             note = f" ({_safe(line.note)})" if line.note else ""
-            lines.append(f"- {word}{_safe(line.text)}{note}")
+            lines.append(f"- {word}{_safe(line.text)}{detail}{note}")
         lines.append("")
     lines += ["## What it holds for", ""]
     lines += [f"- {_safe(name)}: {_safe(value)}" for name, value in setting(document)]

@@ -27,7 +27,7 @@ def quantity(value: float, unit: str) -> str:
     if _is_count(value, unit):
         return f"{int(value):,}{_space(unit)}{plural(unit, value)}".rstrip()
     factor, symbol = _step(value, unit)
-    return f"{significant(value / factor)}{_space(symbol)}{symbol}".rstrip()
+    return f"{significant(value / factor)}{_space(symbol)}{plural(symbol, value)}".rstrip()
 
 
 def span(low: float, high: float, unit: str) -> str:
@@ -111,8 +111,12 @@ def counted(number: int, noun: str) -> str:
 
 def plural(unit: str, number: float) -> str:
     """A unit as it stands after the number: words have a plural (`records`), symbols (`ms`, `op/s`) stay as they are."""
-    is_word = len(unit) >= 4 and unit.replace(" ", "").isalpha()
-    return _plural_of(unit) if is_word and number != 1 else unit
+    return _plural_of(unit) if is_noun(unit) and number != 1 else unit
+
+
+def is_noun(unit: str) -> bool:
+    """Whether a unit is a word for what is counted (`record`) rather than a symbol (`ms`, `op/s`)."""
+    return len(unit) >= 4 and unit.replace(" ", "").isalpha()
 
 
 def _plural_of(noun: str) -> str:

@@ -131,8 +131,9 @@ def _section(section: Section) -> str:
     lines = []
     for line in section.lines:
         note = f"<small>{escape(line.note)}</small>" if line.note else ""
+        detail = f' <i class="quiet">{escape(line.detail)}</i>' if line.detail else ""
         if line.word:
-            lines.append(f'<div class="claim"><b>{escape(line.word)}</b><span>{escape(line.text)}</span>{note}</div>')
+            lines.append(f'<div class="claim"><b>{escape(line.word)}</b><span>{escape(line.text)}{detail}</span>{note}</div>')
         else:
             lines.append(f"<p>{escape(line.text)}</p>")
     return f"<h2>{escape(section.heading)}</h2>{''.join(lines)}"

@@ -6,7 +6,7 @@ from typing import Any
 from mastery.lab.document import MetricRecord, RunDocument
 from mastery.lab.histogram import Histogram
 from mastery.report import labels, sentences
-from mastery.report.axis import Axis, axis_for
+from mastery.report.axis import Axis, Scale, axis_for
 from mastery.report.dots import Dots
 from mastery.report.numbers import axis_step
 from mastery.report.plain_text import printable
@@ -17,6 +17,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
 GREY, INK = "#9a9a9a", "#222222"
 _QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9999)
 
+_VEGA_SCALES = {Scale.LOG: "log", Scale.SYMLOG: "symlog", Scale.LINEAR: "linear"}
+
 Spec = dict[str, Any]
 
 
@@ -26,7 +28,7 @@ def dots_spec(dots: Dots) -> Spec:
     rows = [_dot_values(row.label, row.value, row.low, row.high, factor) for row in dots.rows]
     trials = [{"arm": row.label, "value": each / factor} for row in dots.rows for each in row.trials]
     guesses = [{"arm": row.label, "value": each / factor} for row in dots.rows for each in row.predicted]
-    scale: Spec = {"type": "log" if dots.axis.is_log else "linear", "domain": [dots.axis.low / factor, dots.axis.high / factor]}
+    scale: Spec = {"type": _VEGA_SCALES[dots.axis.scale], "domain": [dots.axis.low / factor, dots.axis.high / factor]}
     unit = f" in {symbol}" if symbol else ""
     title = dots.axis_title.replace(dots.metric, f"{dots.metric}{unit}", 1)
     arm: Spec = {"field": "arm", "type": "nominal", "sort": [row.label for row in dots.rows], "title": None}
@@ -71,7 +73,7 @@ def percentile_spec(document: RunDocument) -> Spec | None:
     label = "".join(f"datum.value == {tick} ? 'p{100 - 100 / tick:g}' : " for tick in ticks) + "''"
     x: Spec = {"field": "rarity", "type": "quantitative", "scale": {"type": "log"}, "title": "percentile, log scale of 1/(1-p)"}
     x["axis"] = {"values": ticks, "labelExpr": label}
-    scale = {"type": "log" if axis.is_log else "linear", "domain": [axis.low / factor, axis.high / factor]}
+    scale = {"type": _VEGA_SCALES[axis.scale], "domain": [axis.low / factor, axis.high / factor]}
     y: Spec = {"field": "latency", "type": "quantitative", "scale": scale, "title": f"latency in {symbol}, {scale['type']} scale"}
     y["axis"] = {"values": [tick.value / factor for tick in axis.ticks()]}
     encoding: Spec = {"x": x, "y": y, "color": {**_colour(names), "legend": None}, "detail": {"field": "arm"}}
@@ -160,15 +162,11 @@ def _position(document: RunDocument, metric: MetricRecord, arm: int) -> tuple[fl
 def _axis(field: str, metric: MetricRecord, points: list[Spec]) -> Spec:
     values = [point[field + end] for point in points for end in ("", "1", "2")]
     axis = axis_for(values, metric.unit)
-    # Symlog where a zero has to be shown: none at risk is a place on the axis too.
-    kind = "log" if axis.is_log else "symlog"
-    shown: Spec = {"values": [tick.value for tick in axis.ticks()] if axis.is_log else [0, *(10.0**power for power in range(10))]}
-    names = {tick.value: tick.label for tick in axis.ticks()} if axis.is_log else {}
-    if names:
-        shown["labelExpr"] = "".join(f"datum.value == {value!r} ? '{label}' : " for value, label in names.items()) + "''"
-    title = f"{printable(metric.name)}, {kind} scale, {metric.better} is better"
-    domain = {"domain": [axis.low, axis.high]} if axis.is_log else {"domainMin": 0, "nice": False}
-    return {"field": field, "type": "quantitative", "scale": {"type": kind, **domain}, "title": title, "axis": shown}
+    shown: Spec = {"values": [tick.value for tick in axis.ticks()]}
+    shown["labelExpr"] = "".join(f"datum.value == {tick.value!r} ? '{tick.label}' : " for tick in axis.ticks()) + "''"
+    title = f"{printable(metric.name)}, {axis.scale}, {metric.better} is better"
+    scale = {"type": _VEGA_SCALES[axis.scale], "domain": [axis.low, axis.high]}
+    return {"field": field, "type": "quantitative", "scale": scale, "title": title, "axis": shown}
 
 
 def _colour(names: Sequence[str]) -> Spec:

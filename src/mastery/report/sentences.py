@@ -31,7 +31,23 @@ def headline(document: RunDocument) -> str:
         return (
             f"{document.primary.name} is the same in all arms" if equal else f"No difference in {document.primary.name} was settled"
         )
-    return _claims_in_short(document) or printable(document.experiment)
+    worst = _worst_guardrail(document) if document.primary.role == "guardrail" and document.rule.reason != "exact" else ""
+    return worst or _claims_in_short(document) or printable(document.experiment)
+
+
+def _worst_guardrail(document: RunDocument) -> str:
+    """For a run that counts what is lost: the worst arm, and how many arms lost nothing."""
+    primary = document.primary
+    records = [each for each in document.guardrails if each.metric == primary.name and each.trials]
+    if not records:
+        return ""
+    clean = sum(each.trials_with_any == 0 for each in records)
+    if clean == len(records):
+        return f"No arm shows any {printable(primary.name)}"
+    worst = max(records, key=lambda each: each.maximum)
+    figure = numbers.quantity(worst.maximum, primary.unit)
+    none = f"; {clean} of {numbers.counted(len(records), 'arm')} show none" if clean else ""
+    return f"{printable(primary.name)} reaches {figure} with {labels.long(document, worst.arm)}{none}"
 
 
 def _claims_in_short(document: RunDocument) -> str:
@@ -84,14 +100,18 @@ def _smallest(document: RunDocument) -> str:
 
 
 def claim(record: ClaimRecord) -> str:
-    """A claim's text with what was measured for it; its standing is a word of its own beside it."""
-    text = printable(record.text or record.id)
+    """A claim's text; its standing is a word of its own beside it."""
+    return printable(record.text or record.id)
+
+
+def claim_measured(record: ClaimRecord) -> str:
+    """What was measured for a claim: `measured 5.2 (4.8 to 5.9); over 24 blocks`."""
     details = []
     if record.value is not None:
         details.append(f"measured {_with_ends(record.value, record.low, record.high)}")
     if record.why:
         details.append(printable(record.why).rstrip("."))
-    return f"{text} [{'; '.join(details)}]" if details else text
+    return "; ".join(details)
 
 
 def _with_ends(value: float, low: float | None, high: float | None) -> str:
@@ -123,7 +143,7 @@ def guardrails(document: RunDocument) -> list[str]:
         if each.trials_with_any == 0 and each.trials:
             clean.setdefault((each.metric, each.trials, each.share_at_most), []).append(each.arm)
     for (metric, trials, allowed), arms in clean.items():
-        named = ", ".join(labels.long(document, arm) for arm in arms)
+        named = ", ".join(labels.long(document, arm) for arm in arms) if len(arms) <= 3 else numbers.counted(len(arms), "arm")
         many = " each" if len(arms) > 1 else ""
         told.append(
             f"{named}: no {printable(metric)} in {numbers.counted(trials, 'trial')}{many}; "
@@ -212,19 +232,20 @@ def stopped(document: RunDocument) -> list[str]:
 
 def orders(document: RunDocument) -> list[str]:
     """How many orders were tried of how many there are: absence of an anomaly is no proof beyond them."""
+    noun = "orders" if document.rule.reason == "exact" else "possible outcomes"
     complete = [counts for counts in document.orders_tried.values() if len(counts) == 2 and counts[0] >= counts[1]]
     if len(complete) > _MOST_LISTED:
         # A grid of many cells: those tried completely share one sentence, the sampled ones are named.
         total = sum(counts[1] for counts in complete)
         sampled = {name: counts for name, counts in document.orders_tried.items() if counts not in complete}
-        shared = f"{total:,} of {total:,} orders tried in {numbers.counted(len(complete), 'arm')}."
-        return [shared, *_orders(sampled)]
-    return _orders(document.orders_tried)
+        shared = f"All {total:,} {noun} tried in {numbers.counted(len(complete), 'arm')}."
+        return [shared, *_orders(sampled, noun)]
+    return _orders(document.orders_tried, noun)
 
 
-def _orders(tried: dict[str, list[int]]) -> list[str]:
+def _orders(tried: dict[str, list[int]], noun: str) -> list[str]:
     return [
-        f"{printable(name)}: {counts[0]:,} of {counts[1]:,} orders tried{'' if counts[0] >= counts[1] else ', a seeded sample'}"
+        f"{printable(name)}: {counts[0]:,} of {counts[1]:,} {noun} tried{'' if counts[0] >= counts[1] else ', a seeded sample'}"
         for name, counts in tried.items()
         if len(counts) == 2
     ]

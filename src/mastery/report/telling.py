@@ -12,10 +12,11 @@ _MOST_GUARDRAILS = 12
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One sentence; `word` is the short answer that stands in front of it (holds, fails), `note` what explains it."""
+    """One sentence; `word` is the short answer in front of it (holds, fails), `detail` its figure, `note` what explains it."""
 
     text: str
     word: str = ""
+    detail: str = ""
     note: str = ""
 
 
@@ -32,6 +33,7 @@ def telling(document: RunDocument) -> list[Section]:
     sections = [
         Section("Verdicts", _plain(sentences.verdicts(document))),
         Section("Guardrails", _plain(_guardrails(document))),
+        Section("Tried", _plain(sentences.orders(document))),
         Section("Claims", tuple(_claims(document))),
         Section("Cited, not measured here", tuple(_cited(document))),
         Section("Checked against", _plain([sentences.reference(document, each) for each in document.references])),
@@ -69,19 +71,22 @@ def prediction(document: RunDocument) -> list[str]:
 def _guardrails(document: RunDocument) -> list[str]:
     """At most the dozen worst, for a grid of many arms would drown the rest."""
     if document.rule.reason == "exact":
-        return sentences.orders(document)
+        return []
     told = sentences.guardrails(document)
     rest = len(told) - _MOST_GUARDRAILS
     return [*told[:_MOST_GUARDRAILS], f"{numbers.counted(rest, 'more arm')} in the table."] if rest > 0 else told
 
 
 def _claims(document: RunDocument) -> list[Line]:
-    return [Line(sentences.claim(each), sentences.STANDING[each.standing], printable(each.because)) for each in document.claims]
+    return [
+        Line(sentences.claim(each), sentences.STANDING[each.standing], sentences.claim_measured(each), printable(each.because))
+        for each in document.claims
+    ]
 
 
 def _cited(document: RunDocument) -> list[Line]:
     return [
-        Line(printable(each.text), "cited", printable(f"{each.source}, {each.version}, {each.url}".replace(", , ", ", ")))
+        Line(printable(each.text), "cited", note=printable(f"{each.source}, {each.version}, {each.url}".replace(", , ", ", ")))
         for each in document.cited
     ]
 
