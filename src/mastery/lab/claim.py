@@ -6,7 +6,7 @@
 `ratio` holds the factors it does not name at their baseline; `at=` fixes them otherwise.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -118,3 +118,30 @@ def worst(metric: str, *, at: Mapping[str, Level] | None = None, every_level: st
 def least(metric: str, *, at: Mapping[str, Level] | None = None, every_level: str | None = None) -> Subject:
     """The smallest value that any trial of one arm has shown."""
     return Subject(Quantity.LEAST, metric, at=dict(at or {}), every_level=every_level)
+
+
+def factor_of(level: Level | None, over: Level | None, levels_by_factor: Mapping[str, Sequence[Level]]) -> str:
+    """The one factor that has both levels.
+
+    Raises `ValueError` when none or several do; a declaration is checked for this when it is loaded.
+    """
+    names = [name for name, levels in levels_by_factor.items() if level in levels and over in levels]
+    if len(names) != 1:
+        raise ValueError(f"the levels {level!r} and {over!r} belong to {len(names)} factors, not to one")
+    return names[0]
+
+
+def ambiguities(claims: Sequence[Claim], levels_by_factor: Mapping[str, Sequence[Level]]) -> Iterator[str]:
+    """What a claim leaves open or gets wrong about the factors, in sentences; none when all can be decided."""
+    for claim in claims:
+        comparison = claim.comparison
+        if comparison.quantity is Quantity.RATIO:
+            try:
+                factor_of(comparison.level, comparison.over, levels_by_factor)
+            except ValueError as error:
+                yield f"claim {claim.id!r}: {error}."
+        for name, level in comparison.at.items():
+            if level not in levels_by_factor.get(name, ()):
+                yield f"claim {claim.id!r} speaks of {name}={level}, which is no level of any factor."
+        if comparison.every_level is not None and comparison.every_level not in levels_by_factor:
+            yield f"claim {claim.id!r} speaks of every {comparison.every_level}, which is no factor."

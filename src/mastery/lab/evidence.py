@@ -1,6 +1,7 @@
 """The trials of one run as they come in, and the tables that the statistics read from them."""
 
 import math
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,6 +11,9 @@ from mastery.lab.histogram import Histogram
 from mastery.lab.plan import Plan
 from mastery.lab.signed_rank import Floats
 
+# An arm whose trials are void this often in a row is not tried again; a run must end.
+VOIDS_IN_A_ROW = 3
+
 
 @dataclass(slots=True)
 class Evidence:
@@ -18,6 +22,8 @@ class Evidence:
     plan: Plan
     trials: list[TrialRecord] = field(default_factory=list)
     complete: list[int] = field(default_factory=list)
+    given_up: set[int] = field(default_factory=set)
+    _void_in_a_row: Counter[int] = field(default_factory=Counter)
     _ours: dict[tuple[int, int, bool], TrialRecord] = field(default_factory=dict)
     _theirs: dict[tuple[int, str], TrialRecord] = field(default_factory=dict)
     _histograms: dict[tuple[int, int], Histogram] = field(default_factory=dict)
@@ -25,6 +31,10 @@ class Evidence:
     def add(self, record: TrialRecord, histogram: Histogram | None) -> None:
         """Takes one finished trial; those of the ramp, the cold one and void ones are judged nowhere."""
         self.trials.append(record)
+        if record.reference is None and not record.ramp:
+            self._void_in_a_row[record.arm] = 0 if record.status == "ok" else self._void_in_a_row[record.arm] + 1
+            if self._void_in_a_row[record.arm] >= VOIDS_IN_A_ROW:
+                self.given_up.add(record.arm)
         if record.cold or record.ramp or record.status != "ok":
             return
         if record.reference is not None:
@@ -34,11 +44,11 @@ class Evidence:
         if histogram is not None and not record.placebo:
             self._histograms[record.block, record.arm] = histogram
 
-    def close_block(self, number: int, *, without: set[int]) -> bool:
+    def close_block(self, number: int) -> bool:
         """Whether every arm of the block has a result (those given up aside); only then is the block judged."""
-        wanted = [(arm, placebo) for arm, placebo in self.columns if arm not in without]
+        wanted = [(arm, placebo) for arm, placebo in self.columns if arm not in self.given_up]
         # Without its baseline a block compares nothing.
-        whole = self.plan.baseline not in without and all((number, arm, placebo) in self._ours for arm, placebo in wanted)
+        whole = self.plan.baseline not in self.given_up and all((number, arm, placebo) in self._ours for arm, placebo in wanted)
         if whole:
             self.complete.append(number)
         return whole

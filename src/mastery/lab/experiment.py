@@ -21,7 +21,7 @@ from typing import Any
 
 from mastery.components.component import Component
 from mastery.errors import BrokenExperiment, UnknownName
-from mastery.lab.claim import Cited, Claim
+from mastery.lab.claim import Cited, Claim, ambiguities
 from mastery.lab.document import FactorRecord, MetricRecord
 from mastery.lab.load import Closed, Load
 from mastery.lab.reference import Reference
@@ -263,6 +263,7 @@ def contradictions(declared: Experiment) -> list[str]:
     for claim in declared.claims:
         if claim.comparison.metric not in names:
             found.append(f"claim {claim.id!r} speaks of the metric {claim.comparison.metric!r}, which it does not have.")
+    found += ambiguities(declared.claims, {factor.name: factor.levels for factor in declared.factors})
     for reference in declared.references:
         if reference.metric not in names:
             found.append(f"reference {reference.id!r} speaks of the metric {reference.metric!r}, which it does not have.")

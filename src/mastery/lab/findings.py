@@ -149,6 +149,8 @@ def _percentile(evidence: Evidence, arm: int, metric: str, *, stream: int) -> Es
     samples = sum(each.count for each in histograms)
     if pooled is None:
         why = f"{samples} samples; {metric} is shown from {samples_for(quantile)}"
+        if not samples and np.isfinite(evidence.table(metric)).any():
+            why = "the run was killed before its samples were pooled; the trials keep their own values"
         return Estimate(arm=arm, metric=metric, value=0.0, trials=0, withheld=why)
     following = predict(evidence.table(metric)[:, evidence.column(arm)])
     return Estimate(

@@ -70,15 +70,20 @@ class Host:
         arm = next(each for each in plan.arms if each.index == task.slot.arm)
         self._trials += 1
         started = clock()
-        with ExitStack() as stack:
-            try:
+        before: dict[str, float] = {}
+        after: dict[str, float] = {}
+        answer: Any = None
+        # A server that was killed can neither give out data nor take them back, and says so in its driver's words.
+        try:
+            with ExitStack() as stack:
                 addresses, before = self._prepare(arm, stack)
-            except MasteryError as failure:
-                self._restart()
-                return self._record(task, started, clock(), Void(f"the trial could not be set up: {failure.message}")), None
-            answer = in_worker(partial(_work, plan, task, arm, addresses), timeout_s=self._patience_s(task))
-            after = self._counters()
-            record = self._record(task, started, clock(), answer)
+                answer = in_worker(partial(_work, plan, task, arm, addresses), timeout_s=self._patience_s(task))
+                after = self._counters()
+        except Exception as failure:
+            self._restart()
+            if answer is None:
+                answer = Void(f"the trial could not be set up: {_words(failure)}")
+        record = self._record(task, started, clock(), answer)
         moved = {name: after[name] - before[name] for name in after if name in before and after[name] != before[name]}
         record = msgspec.structs.replace(record, counters=moved)
         return record, answer.histogram if isinstance(answer, Conducted) else None
@@ -110,14 +115,16 @@ class Host:
         counters: dict[str, float] = {}
         for name, service in self._services.items():
             # A server that was killed meanwhile has no counters; the next set-up finds out and starts it again.
-            with contextlib.suppress(MasteryError):
+            with contextlib.suppress(Exception):
                 counters.update({f"{name}.{counter}": value for counter, value in service.counters().items()})
         return counters
 
     def _restart(self) -> None:
-        """Starts the services anew after one of them failed to give out data: somebody may have killed it."""
-        with contextlib.suppress(MasteryError):
-            self.stop()
+        """Starts the services anew after one of them failed: somebody may have killed it."""
+        while self._services:
+            with contextlib.suppress(Exception):
+                self.stop()
+        with contextlib.suppress(Exception):
             self.__enter__()
 
     @staticmethod
@@ -146,6 +153,10 @@ class Host:
             switches={"voluntary": seen.voluntary_switches, "involuntary": seen.involuntary_switches} if seen else {},
             **common,
         )
+
+
+def _words(failure: Exception) -> str:
+    return failure.message if isinstance(failure, MasteryError) else f"{type(failure).__name__}: {failure}"
 
 
 def _work(plan: Plan, task: Task, arm: Arm, addresses: dict[str, Any]) -> Conducted:

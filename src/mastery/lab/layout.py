@@ -1,5 +1,6 @@
 """Before the start: which arms run, which are skipped and why, how long a trial is, and whether the budget holds it all."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +9,9 @@ from mastery.components.component import Here, Missing
 from mastery.errors import MachineCannot, UnknownName, UsageError
 from mastery.lab.document import ArmRecord
 from mastery.lab.experiment import Arm, Experiment, Factor, Level, Role
-from mastery.lab.planning import Mode, budget_sum
+from mastery.lab.planning import FEWEST_BLOCKS, Mode, budget_sum
 from mastery.lab.reference import Reference
-from mastery.lab.standing import find_arm
+from mastery.lab.standing import find_arm, home_levels
 
 # Seconds a whole run may take, and what of it may be load; `--budget` replaces the first and scales the second.
 BUDGET_S = {Mode.QUICK: 45.0, Mode.NORMAL: 120.0, Mode.RIGOROUS: 600.0}
@@ -53,19 +54,21 @@ def lay_out(
     blocks (with the sum), `MachineCannot` when no arm can run here."""
     chosen = {name: _levels(experiment.factor(name), words) for name, words in (levels or {}).items()}
     arms, skipped = _divide(experiment, experiment.arms(chosen, quick=mode is Mode.QUICK), found)
-    references, absent = _references(experiment, arms)
+    references, absent = _references(experiment, arms, home_levels(arms, skipped))
     counted = experiment.exact or experiment.primary.role == Role.GUARDRAIL
     slots = len(arms) + len(references) + (0 if counted else 1)
     budget = BUDGET_S[mode] if budget_s is None else budget_s
     overhead_s = experiment.overhead_s + ENGINE_OVERHEAD_S
     trial_s = budget * LOAD_SHARE[mode] / (BLOCKS_AIMED_AT[mode] * slots)
-    trial_s = min(max(trial_s, SHORTEST_TRIAL_S), LONGEST_TRIAL_S)
+    # Where the set-up of the trials takes most of a budget, they are shortened until the fewest blocks fit.
+    trial_s = min(trial_s, LONGEST_TRIAL_S, budget / (FEWEST_BLOCKS * slots) - overhead_s)
+    trial_s = max(trial_s, SHORTEST_TRIAL_S)
     cost = budget_sum(arms=slots, trial_s=trial_s + overhead_s, budget_s=budget)
     if not cost.fits and not experiment.exact:
         if budget_s is not None:
             raise UsageError(
                 f"The budget is too small to judge anything: {cost}.",
-                remedy=f"Give --budget {cost.needed_s * 1.1:.0f}s, or fewer arms with --arms FACTOR=LEVEL,LEVEL.",
+                remedy=f"Give --budget {math.ceil(cost.needed_s * 1.1)}s, or fewer arms with --arms FACTOR=LEVEL,LEVEL.",
             )
         # The mode's own budget is a habit, not a promise: an experiment whose trials are long takes the time it needs.
         budget = cost.needed_s * 1.1
@@ -115,13 +118,13 @@ def _divide(
 
 
 def _references(
-    experiment: Experiment, arms: tuple[Arm, ...]
+    experiment: Experiment, arms: tuple[Arm, ...], home: Mapping[str, Level]
 ) -> tuple[tuple[tuple[Reference, int], ...], tuple[tuple[Reference, str], ...]]:
     """The references that can be measured in this run with the arm each stands beside, and why the others cannot."""
     present: list[tuple[Reference, int]] = []
     absent: list[tuple[Reference, str]] = []
     for reference in experiment.references:
-        arm = find_arm(arms, reference.arm)
+        arm = find_arm(arms, reference.arm, home=home)
         answer = reference.tool.find()
         if isinstance(answer, Missing):
             absent.append((reference, f"{answer.reason} {answer.remedy}"))

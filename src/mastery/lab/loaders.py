@@ -156,10 +156,7 @@ def _in_processes(op: Op | PerWorker, drive_: Drive) -> Gathered:
         for index in range(loads):
             children.append(_fork(index, op, drive_))
         for child in children:
-            if child.messages.read(1) != b"r":
-                raise LoaderDied(
-                    f"Loader {child.index} ended before it was ready: {_ending(child)}.", remedy="See the trial's cause."
-                )
+            _await_readiness(child)
         begin_ns = drive_.clock() + HEAD_START_NS
         for child in children:
             os.write(child.orders, begin_ns.to_bytes(8, "little"))
@@ -199,11 +196,23 @@ def _ending(child: _Child) -> str:
     return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
 
 
+def _await_readiness(child: _Child) -> None:
+    match child.messages.read(1):
+        case b"r":
+            return
+        case b"":
+            raise LoaderDied(
+                f"Loader {child.index} ended before it was ready: {_ending(child)}.", remedy="See what its set-up calls."
+            )
+        case first:
+            raise pickle.loads(first + child.messages.read())  # noqa: S301  (written by our own fork of a moment ago)
+
+
 def _received(child: _Child) -> tuple[Samples, Counter[str], list[HistoryEntry]]:
     try:
         answer = pickle.load(child.messages)  # noqa: S301  (written by our own fork of a moment ago)
     except EOFError:
-        raise LoaderDied(f"Loader {child.index} died: {_ending(child)}.", remedy="See the trial's cause.") from None
+        raise LoaderDied(f"Loader {child.index} died: {_ending(child)}.", remedy="See what its operation calls.") from None
     if isinstance(answer, BaseException):
         raise answer
     latencies, lateness, samples, tally, history = answer
@@ -246,8 +255,15 @@ def _load_in_child(index: int, op: Op | PerWorker, drive_: Drive, messages: Any,
         answer: Any = (latencies, lateness, samples, loader.tally, loader.history)
     except Exception as failure:
         answer = failure
+    messages.write(_packed(answer))
+
+
+def _packed(answer: Any) -> bytes:
+    """The answer for the pipe; what cannot cross it (many an exception can be packed and not unpacked) goes as its words."""
     try:
         packed = pickle.dumps(answer)
+        if isinstance(answer, BaseException):
+            pickle.loads(packed)  # noqa: S301  (packed by the line above)
     except Exception:
-        packed = pickle.dumps(RuntimeError(repr(answer)))
-    messages.write(packed)
+        return pickle.dumps(RuntimeError(repr(answer)))
+    return packed

@@ -102,6 +102,8 @@ def close_killed(
         prediction=record.prediction,
         advice=tuple(record.advice),
     )
+    # Which reference stood beside which arm is told by its trials.
+    beside = {trial.reference: trial.arm for trial in trials if trial.reference is not None}
     plan = Plan(
         experiment=same,
         header=header,
@@ -111,6 +113,8 @@ def close_killed(
         budget_s=record.budget_s,
         arms=tuple(Arm(arm.index, arm.levels, arm.baseline) for arm in sorted(ran, key=lambda arm: not arm.baseline)),
         skipped=tuple(arm for arm in record.arms if arm.skipped is not None),
+        references=tuple((each, beside[each.id]) for each in same.references if each.id in beside),
+        absent=tuple((each, "the run has no trial of it") for each in same.references if each.id not in beside),
     )
     return document_so_far(plan, list(trials), finished=finished)
 

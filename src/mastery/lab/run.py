@@ -6,16 +6,17 @@ Nothing here starts a process, reads a clock that was not passed in, or writes: 
 """
 
 import math
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Literal
 
 import msgspec
 
 from mastery.lab.design import Slot, lay_blocks
 from mastery.lab.document import RuleRecord, RunDocument, TrialRecord
 from mastery.lab.event import Advised, AnyEvent, BlocksFixed, Judged, Planned, TrialFinished, TrialStarted
-from mastery.lab.evidence import Evidence
+from mastery.lab.evidence import VOIDS_IN_A_ROW, Evidence
 from mastery.lab.findings import document_of
 from mastery.lab.histogram import Histogram
 from mastery.lab.load import Load
@@ -23,8 +24,6 @@ from mastery.lab.plan import Plan, Task, arm_records
 from mastery.lab.planning import PILOT_BLOCKS, Mode, PlanReason, plan_blocks
 from mastery.lab.ramp import load_at, ramp
 
-# An arm whose trials are void this often in a row is not tried again; a run must end.
-VOIDS_IN_A_ROW = 3
 # Below six blocks no 95 % interval exists: a run that has begun is finished up to there, even past its budget.
 FEWEST_JUDGED = 6
 # A quick run is an indication and stays one; precision is what the other modes are for.
@@ -43,8 +42,6 @@ class _Progress:
     began: float
     done: int = 0
     expected: int = 0
-    in_a_row: Counter[int] = field(default_factory=Counter)
-    given_up: set[int] = field(default_factory=set)
     capacity: dict[int, float] = field(default_factory=dict)
 
     def load_of(self, arm: int) -> Load | None:
@@ -69,10 +66,10 @@ def perform(plan: Plan, start_trial: StartTrial, clock: Clock, *, finished: Call
     for advice in plan.header.advice:
         yield Advised(advice=advice)
     stopped = "planned"
-    rule = RuleRecord(blocks=FEWEST_JUDGED, reason="minimum", budget_s=plan.budget_s, seconds_per_trial=plan.trial_s)
+    rule = _rule_before_the_pilot(plan, FEWEST_JUDGED)
     try:
         yield from _ramp(plan, start_trial, progress)
-        if plan.has_placebo and plan.baseline not in progress.given_up:
+        if plan.has_placebo and plan.baseline not in progress.evidence.given_up:
             # The first trial meets cold caches and a cold interpreter; it is shown apart and judged nowhere.
             yield from _run_slot(plan, Slot(plan.baseline), 0, start_trial, progress, cold=True)
         blocks = enumerate(lay_blocks(plan.slots, seed=plan.seed))
@@ -105,12 +102,12 @@ def _run_blocks(
     while progress.evidence.complete_blocks < until:
         number, order = next(blocks)
         for slot in order:
-            if slot.arm not in progress.given_up:
+            if slot.arm not in progress.evidence.given_up:
                 yield from _run_slot(plan, slot, number, start_trial, progress)
-        if not progress.evidence.close_block(number, without=progress.given_up):
+        if not progress.evidence.close_block(number):
             spare -= 1
             progress.expected += len(plan.slots)
-        if spare < 0 or plan.baseline in progress.given_up:
+        if spare < 0 or plan.baseline in progress.evidence.given_up:
             return
 
 
@@ -125,10 +122,6 @@ def _run_slot(
     record, histogram = start_trial(task)
     progress.evidence.add(record, histogram)
     progress.done += 1
-    if slot.reference is None:
-        progress.in_a_row[slot.arm] = 0 if record.status == "ok" else progress.in_a_row[slot.arm] + 1
-        if progress.in_a_row[slot.arm] >= VOIDS_IN_A_ROW:
-            progress.given_up.add(slot.arm)
     yield TrialFinished(trial=record, done=progress.done, trials=max(progress.done, progress.expected))
 
 
@@ -148,7 +141,7 @@ def _ramp(plan: Plan, start_trial: StartTrial, progress: _Progress) -> Iterator[
             yield TrialFinished(trial=record, done=progress.done, trials=progress.expected)
     except StopIteration as found:
         progress.capacity = found.value
-    progress.given_up.update(arm.index for arm in plan.arms if progress.load_of(arm.index) is None)
+    progress.evidence.given_up.update(arm.index for arm in plan.arms if progress.load_of(arm.index) is None)
 
 
 def _fix_blocks(plan: Plan, progress: _Progress, clock: Clock) -> RuleRecord:
@@ -184,13 +177,20 @@ def _fix_blocks(plan: Plan, progress: _Progress, clock: Clock) -> RuleRecord:
     )
 
 
+def _rule_before_the_pilot(plan: Plan, blocks: int) -> RuleRecord:
+    reason: Literal["exact", "minimum"] = "exact" if plan.experiment.exact else "minimum"
+    return RuleRecord(blocks=blocks, reason=reason, budget_s=plan.budget_s, seconds_per_trial=plan.trial_s)
+
+
 def document_so_far(plan: Plan, trials: list[TrialRecord], *, finished: str) -> RunDocument:
     """The document of a run whose process was killed: judged from the trials that the store had kept."""
     evidence = Evidence(plan)
-    last = max((trial.block for trial in trials), default=-1)
-    for trial in trials:
-        evidence.add(trial, None)
-    for number in range(last + 1):
-        evidence.close_block(number, without=set())
-    rule = RuleRecord(blocks=evidence.complete_blocks, reason="budget", seconds_per_trial=plan.trial_s, budget_s=plan.budget_s)
+    ramped = {trial.arm for trial in trials if trial.ramp}
+    evidence.given_up |= ramped - {trial.arm for trial in trials if trial.ramp and trial.load.get("stable") == "yes"}
+    for number, block in groupby(trials, key=lambda trial: trial.block):
+        for trial in block:
+            evidence.add(trial, None)
+        # An arm that was given up later still belonged to this block: it is closed before the next one is read.
+        evidence.close_block(number)
+    rule = _rule_before_the_pilot(plan, evidence.complete_blocks)
     return document_of(evidence, rule=rule, stopped="interrupted", finished=finished)

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mastery.lab.claim import Claim, Comparison, Quantity, Relation
-from mastery.lab.document import ClaimRecord, Estimate
+from mastery.lab.claim import Claim, Comparison, Quantity, Relation, factor_of
+from mastery.lab.document import ArmRecord, ClaimRecord, Estimate
 from mastery.lab.evidence import Evidence
-from mastery.lab.experiment import Arm, Experiment, Level
+from mastery.lab.experiment import Arm, Level
+from mastery.lab.plan import Plan
 from mastery.lab.planning import RISK
 from mastery.lab.signed_rank import SignedRank
 
@@ -56,7 +57,10 @@ def _places(comparison: Comparison, evidence: Evidence) -> list[dict[str, Level]
     """The levels that the claim fixes; several when it must hold at every level of a factor."""
     if comparison.every_level is None:
         return [dict(comparison.at)]
-    levels = dict.fromkeys(arm.levels[comparison.every_level] for arm in evidence.plan.arms)
+    # A level whose arm was skipped is one of them: a claim about every level does not hold by the others alone.
+    plan = evidence.plan
+    factor = comparison.every_level
+    levels = dict.fromkeys([*(arm.levels[factor] for arm in plan.arms), *(arm.levels[factor] for arm in plan.skipped)])
     return [{**comparison.at, comparison.every_level: level} for level in levels]
 
 
@@ -64,16 +68,17 @@ def _figure(comparison: Comparison, at: Mapping[str, Level], evidence: Evidence,
     """The figure at one place, or the reason why there is none."""
     plan = evidence.plan
     if comparison.quantity is Quantity.RATIO:
-        factor = factor_of(comparison.level, comparison.over, plan.experiment)
-        arm = find_arm(plan.arms, {**at, factor: _required(comparison.level)})
-        over = find_arm(plan.arms, {**at, factor: _required(comparison.over)})
+        factor = factor_of(comparison.level, comparison.over, {each.name: each.levels for each in plan.experiment.factors})
+        arm = _find_arm(plan, {**at, factor: _required(comparison.level)})
+        over = _find_arm(plan, {**at, factor: _required(comparison.over)})
         if arm is None or over is None:
             return f"the arm {factor}={comparison.level if arm is None else comparison.over} was not run"
         logs = evidence.log_values(comparison.metric)
         return _ratio(logs[:, evidence.column(arm.index)] - logs[:, evidence.column(over.index)], comparison)
-    arm = find_arm(plan.arms, at)
+    arm = _find_arm(plan, at)
     if arm is None:
-        return f"the arm {' '.join(f'{name}={level}' for name, level in at.items())} was not run"
+        where = " ".join(f"{name}={level}" for name, level in at.items())
+        return f"the arm {where} was not run" if where else "the baseline was not run"
     if comparison.quantity in (Quantity.WORST, Quantity.LEAST):
         values = evidence.all_values(arm.index, comparison.metric)
         if not values:
@@ -102,21 +107,24 @@ def _required(level: Level | None) -> Level:
     return level
 
 
-def factor_of(level: Level | None, over: Level | None, experiment: Experiment) -> str:
-    """The one factor that has both levels.
+def find_arm(arms: Sequence[Arm], at: Mapping[str, Level], *, home: Mapping[str, Level]) -> Arm | None:
+    """The arm with these levels, every factor not named at its level in `home`; None when it does not run."""
+    wanted = {**home, **at}
+    return next((arm for arm in arms if dict(arm.levels) == wanted), None)
 
-    Raises `ValueError` when none or several do; a declaration is checked for this when it is loaded.
+
+def home_levels(arms: Sequence[Arm], skipped: Sequence[ArmRecord]) -> Mapping[str, Level]:
+    """The levels of the baseline, which is laid out first.
+
+    Where it was skipped, what a claim says of it is not said of the arm that the others are then compared with.
     """
-    names = [factor.name for factor in experiment.factors if level in factor.levels and over in factor.levels]
-    if len(names) != 1:
-        raise ValueError(f"the levels {level!r} and {over!r} belong to {len(names)} factors, not to one")
-    return names[0]
+    levels_by_index: dict[int, Mapping[str, Level]] = {arm.index: arm.levels for arm in arms}
+    levels_by_index.update({record.index: record.levels for record in skipped})
+    return levels_by_index[min(levels_by_index)]
 
 
-def find_arm(arms: Sequence[Arm], at: Mapping[str, Level]) -> Arm | None:
-    """The arm with these levels, every factor not named at the baseline arm's level; None when it does not run."""
-    home = {**arms[0].levels, **at}
-    return next((arm for arm in arms if dict(arm.levels) == home), None)
+def _find_arm(plan: Plan, at: Mapping[str, Level]) -> Arm | None:
+    return find_arm(plan.arms, at, home=home_levels(plan.arms, plan.skipped))
 
 
 def _holds(found: _Found, comparison: Comparison) -> bool | None:
@@ -143,22 +151,3 @@ def _why(comparison: Comparison, found: _Found, evidence: Evidence) -> str:
     if found.low is None:
         return f"{evidence.complete_blocks} blocks are too few for an interval"
     return f"over {evidence.complete_blocks} blocks"
-
-
-def ambiguities(experiment: Experiment) -> list[str]:
-    """What a claim leaves open or gets wrong about the factors, in sentences; empty when all can be decided."""
-    found: list[str] = []
-    levels = {factor.name: factor.levels for factor in experiment.factors}
-    for claim in experiment.claims:
-        comparison = claim.comparison
-        if comparison.quantity is Quantity.RATIO:
-            try:
-                factor_of(comparison.level, comparison.over, experiment)
-            except ValueError as error:
-                found.append(f"claim {claim.id!r}: {error}.")
-        for name, level in comparison.at.items():
-            if level not in levels.get(name, ()):
-                found.append(f"claim {claim.id!r} speaks of {name}={level}, which is no level of any factor.")
-        if comparison.every_level is not None and comparison.every_level not in levels:
-            found.append(f"claim {claim.id!r} speaks of every {comparison.every_level}, which is no factor.")
-    return found

@@ -10,7 +10,7 @@ import select
 import signal
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ def in_worker(job: Callable[[], Any], *, timeout_s: float) -> Any:
     pid, tether = fork_tethered(work)
     os.close(into)
     try:
-        packed = _read_all(out, timeout_s)
+        packed = _read_all(out, pid, timeout_s)
     except BaseException:
         _end(pid)
         raise
@@ -77,22 +77,45 @@ def _answer(job: Callable[[], Any]) -> bytes:
         return pickle.dumps(Void(f"raised {type(failure).__name__}: {failure} ({where})"))
 
 
-def _read_all(descriptor: int, timeout_s: float) -> bytes | None:
-    """Everything the worker wrote until it closed its end, or None when the time ran out first."""
+def _read_all(descriptor: int, pid: int, timeout_s: float) -> bytes | None:
+    """Everything the worker wrote until it ended, or None when the time ran out first.
+
+    The end of the pipe is not enough: what the worker has forked and left behind holds the pipe open as well.
+    """
     deadline = time.monotonic() + timeout_s
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
-    parts: list[bytes] = []
-    while True:
-        left_s = deadline - time.monotonic()
-        if left_s <= 0:
-            return None
-        if not poll.poll(left_s * 1000):
-            continue
-        part = os.read(descriptor, _READ_AT_ONCE)
-        if not part:
-            return b"".join(parts)
-        parts.append(part)
+    with _end_of(pid) as ended:
+        if ended is not None:
+            poll.register(ended, select.POLLIN)
+        parts: list[bytes] = []
+        while True:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                return None
+            ready = [each for each, _ in poll.poll(left_s * 1000)]
+            # When it has ended, all that it wrote waits in the pipe already.
+            if descriptor in ready or (ready and select.select([descriptor], [], [], 0)[0]):
+                part = os.read(descriptor, _READ_AT_ONCE)
+                if not part:
+                    return b"".join(parts)
+                parts.append(part)
+            elif ready:
+                return b"".join(parts)
+
+
+@contextlib.contextmanager
+def _end_of(pid: int) -> Iterator[int | None]:
+    """A descriptor that becomes readable when the process ends; None where the kernel has no such thing."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        yield None
+        return
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _end_group(pid: int) -> None:
