@@ -22,6 +22,8 @@ def test_a_folder_of_a_dead_run_is_told_and_cleared(mastery, tmp_path: Path) -> 
     dead = tmp_path / "home" / "cache" / "runs" / "dead-run-1"
     dead.mkdir(parents=True)
     (dead / "data").write_text("left behind")
+    # Its owner's mark names nobody who lives.
+    (dead / ".owner").write_text("nobody")
     said = mastery("doctor")
     assert said.status == 1
     assert "dead-run-1" in said.out

@@ -17,7 +17,7 @@ from mastery.report.plot_svg import svg
 from mastery.report.plot_terminal import plot
 from mastery.report.prediction import CHOICES, made
 
-VALUES = st.lists(st.floats(min_value=1e-9, max_value=1e9, allow_nan=False), min_size=1, max_size=20)
+VALUES = st.lists(st.floats(min_value=1e-300, max_value=1e300, allow_nan=False), min_size=1, max_size=20)
 
 
 @given(VALUES)
@@ -74,6 +74,15 @@ def test_a_guardrail_is_plotted_by_its_worst_trial() -> None:
     dots = dots_of(sample_run(), "at_risk")
     assert dots.rows[2].value == max(dots.rows[2].trials)
     assert dots.axis.scale is Scale.SYMLOG
+
+
+@pytest.mark.parametrize("floor", [1e304, 40, 0])
+def test_a_noise_floor_without_meaning_bends_no_axis(floor: float) -> None:
+    document = sample_run(noise={"floor": floor})
+    dots = dots_of(document)
+    assert dots.floor is None
+    assert dots.axis.high < 1e-3
+    assert plot(dots)
 
 
 def test_there_is_no_plot_without_a_figure() -> None:

@@ -83,9 +83,10 @@ def axis_for(values: Sequence[float], unit: str) -> Axis:
     low, high = min(values), max(values)
     if low > 0:
         # At least a factor of two, so that a plot of equal arms does not magnify nothing into something.
-        middle = math.sqrt(low * high)
-        spread = max(math.sqrt(high / low) * 1.15, math.sqrt(2))
-        return Axis(middle / spread, middle * spread, Scale.LOG, unit)
+        # In logarithms, where even the ends of floating point leave room.
+        middle, half = (math.log(low) + math.log(high)) / 2, (math.log(high) - math.log(low)) / 2
+        spread = max(half + 0.14, math.log(2) / 2)
+        return Axis(math.exp(max(middle - spread, -700.0)), math.exp(min(middle + spread, 700.0)), Scale.LOG, unit)
     if low == 0 and high >= _MANY:
         return Axis(0.0, high * 1.2, Scale.SYMLOG, unit)
     reach = (high - min(low, 0.0)) or 1.0

@@ -85,7 +85,7 @@ def _predicted(document: RunDocument, arm: ArmRecord, metric: str) -> tuple[floa
 
 
 def _floor(document: RunDocument, baseline: float | None) -> tuple[float, float] | None:
-    share = document.noise.get("floor")
-    if baseline is None or baseline <= 0 or not isinstance(share, int | float) or share <= 0:
+    share = sentences.noise_floor(document)
+    if baseline is None or baseline <= 0 or share is None:
         return None
     return baseline / (1 + share), baseline * (1 + share)

@@ -10,6 +10,8 @@ from mastery.report.plain_text import printable
 STANDING = {"holds": "holds", "fails": "fails", "inconclusive": "inconclusive", "not_run": "not run"}
 
 _MOST_LISTED = 6
+# A floor of more than ten times is no floor but a run that was stopped after its first blocks.
+_HIGHEST_FLOOR = 10.0
 
 HOW_TO_READ = (
     "A block runs every arm once, in random order; arms are compared within blocks.",
@@ -208,10 +210,17 @@ def skipped(document: RunDocument) -> list[str]:
 
 def noise(document: RunDocument) -> list[str]:
     """The floor below which no effect of this run is claimed."""
+    floor = noise_floor(document)
+    if floor is None:
+        has_one = isinstance(document.noise.get("floor"), int | float)
+        return ["Noise floor: too few blocks to know how far two equal arms differ here."] if has_one else []
+    return [f"Noise floor: two equal arms differ by up to {numbers.share(floor)} in this run; nothing below is claimed."]
+
+
+def noise_floor(document: RunDocument) -> float | None:
+    """The floor as a share; None where the run has none, or so few blocks that it says nothing."""
     floor = document.noise.get("floor")
-    if not isinstance(floor, int | float) or floor <= 0:
-        return []
-    return [f"Noise floor: two equal arms differ by up to {numbers.share(float(floor))} in this run; nothing below is claimed."]
+    return float(floor) if isinstance(floor, int | float) and 0 < floor <= _HIGHEST_FLOOR else None
 
 
 def advice(document: RunDocument) -> list[str]:
