@@ -156,8 +156,9 @@ def test_nothing_is_left_with_a_postgres_and_a_mount_alive(start, kind, victim):
     named, family = enclosed.named(), enclosed.family()
     memory = shared_memory_of(family)
     assert memory, "a PostgreSQL has shared memory"
-    (server,) = (each for each in family if names(each.pid) == "postgres" and names(parent_of(each.pid)) != "postgres")
-    named["server"] = server
+    own_memory = Path(f"/proc/{server_of(family).pid}/ns/ipc").readlink() != Path("/proc/self/ns/ipc").readlink()
+    assert own_memory == (kind is not Enclosure.TETHER)
+    server = named["server"] = server_of(family)
     victims = [named[each] for each in victim.split(" and ") if each in named]
     if not victims:
         pytest.skip("there is no init without namespaces")
@@ -202,6 +203,11 @@ def test_a_sweep_that_is_killed_half_way_is_finished_by_the_next(start):
     assert enclosed.leaves_nothing()
 
 
+def server_of(family: tuple[Identity, ...]) -> Identity:
+    (server,) = (each for each in family if names(each.pid) == "postgres" and names(parent_of(each.pid)) != "postgres")
+    return server
+
+
 def names(pid: int) -> str:
     try:
         return Path(f"/proc/{pid}/comm").read_text().strip()
@@ -229,6 +235,9 @@ def test_when_watcher_and_main_process_are_killed_the_next_sweep_clears(start, k
     processes.send(named["watcher"], signal.SIGKILL)
     processes.send(named["main process"], signal.SIGKILL)
     enclosed.process.wait()
+    # Nobody is there to kill them: the kernel does it, because each is tied to the one above.
+    tied = [named[name] for name in ("holder", "run process")] if kind is Enclosure.TETHER else family
+    assert until(lambda: not any(processes.is_alive(each) for each in tied))
     assert until(lambda: len(leftovers(enclosed.runs)) == 1)
     (swept,) = sweep(enclosed.runs)
     assert (swept.run, swept.troubles) == (enclosed.run, ())
@@ -260,6 +269,14 @@ def test_a_signal_to_the_whole_group_interrupts_once(start, kind, number):
     os.killpg(enclosed.process.pid, number)
     assert enclosed.rest() == "interrupted\nstatus 7\n"
     assert enclosed.leaves_nothing()
+
+
+def test_the_watcher_keeps_neither_terminal_nor_output_open(start):
+    watcher = start(Enclosure.TETHER).named()["watcher"].pid
+    assert until(lambda: os.getsid(watcher) == watcher)
+    outputs = {str(Path(f"/proc/{watcher}/fd/{number}").readlink()) for number in (0, 1, 2)}
+    assert outputs == {"/dev/null"}
+    assert str(Path(f"/proc/{watcher}/cwd").readlink()) == "/"
 
 
 def test_inside_namespaces_the_run_sees_only_its_own_processes(start):

@@ -162,7 +162,7 @@ class _Holder:
             os.close(descriptor)
         self._record(os.getpid())
         _enter(self._kind)
-        # Entering a user namespace makes the kernel forget whose death is ours.
+        # A change of credentials may make the kernel forget whose death is ours; asking again costs nothing.
         tether.fasten()
         if self._kind is Enclosure.TETHER:
             return self._wait_for_run(tether)

@@ -23,7 +23,7 @@ class Tether:
     def fasten(self) -> None:
         """From here on the kernel kills us when the parent ends; ends us at once if it already has.
 
-        May be called again after a change of user or user namespace, which makes the kernel forget.
+        May be called again after a change of credentials, which may make the kernel forget.
         """
         if IS_LINUX:
             signal_at_death_of_parent()

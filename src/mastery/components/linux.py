@@ -53,7 +53,7 @@ def unmount(target: Path, flags: int = 0) -> None:
 
 
 def signal_at_death_of_parent(number: signal.Signals = signal.SIGKILL) -> None:
-    """Asks for `number` when the thread that forked us ends; cleared by a change of user or by a new user namespace."""
+    """Asks for `number` when the thread that forked us ends; a change of credentials may clear it."""
     _check(_libc().prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(number), 0, 0, 0), "prctl PR_SET_PDEATHSIG")
 
 

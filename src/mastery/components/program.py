@@ -170,7 +170,7 @@ def _preparation(command: Command, *, starter: int) -> Callable[[], None] | None
     def prepare() -> None:
         if number is not None:
             linux.call_ourselves(number)
-        # After the change of namespace, which makes the kernel forget it.
+        # After the change of namespace: a change of credentials may make the kernel forget it.
         linux.signal_at_death_of_parent()
         if os.getppid() != starter:
             os._exit(1)
