@@ -74,10 +74,22 @@ def arrivals(load: Open, *, seconds: float, seed: int, begin_ns: int, share: int
         yield i, begin_ns + int(due_s * 1e9)
 
 
-def _loop(op: Op, drive_: Drive, *, begin_ns: int, stream: Iterator[tuple[int, int]] | None, samples: Samples) -> None:
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """What one loader of a load does: which of them it is, from when, and the arrivals it draws from (open loop)."""
+
+    index: int
+    begin_ns: int
+    stream: Iterator[tuple[int, int]] | None
+
+
+def _loop(op: Op, drive_: Drive, turn: _Turn, samples: Samples) -> None:
+    begin_ns, stream = turn.begin_ns, turn.stream
     match drive_.load:
         case Closed() as closed:
-            limit = None if closed.operations is None else -(-closed.operations // closed.loaders)
+            # The operations divided among the loaders; the first of them take what is left over.
+            each = None if closed.operations is None else divmod(closed.operations, closed.loaders)
+            limit = None if each is None else each[0] + (turn.index < each[1])
             until_ns = begin_ns + int(drive_.seconds * 1e9)
             closed_loop(op, clock=drive_.clock, until_ns=until_ns, operations=limit, samples=samples)
         case Open():
@@ -103,10 +115,10 @@ def _in_threads(op: Op | PerWorker, drive_: Drive) -> Gathered:
             plain = arrivals(load, seconds=drive_.seconds, seed=drive_.seed, begin_ns=begin_ns)
             stream = _Shared(plain) if len(loaders) > 1 else plain
         if len(loaders) == 1:
-            _loop(operations[0], drive_, begin_ns=begin_ns, stream=stream, samples=gathered.samples[0])
+            _loop(operations[0], drive_, _Turn(0, begin_ns, stream), gathered.samples[0])
         else:
-            pairs = zip(operations, gathered.samples, strict=True)
-            _side_by_side([partial(_loop, each, drive_, begin_ns=begin_ns, stream=stream, samples=into) for each, into in pairs])
+            pairs = enumerate(zip(operations, gathered.samples, strict=True))
+            _side_by_side([partial(_loop, op, drive_, _Turn(index, begin_ns, stream), into) for index, (op, into) in pairs])
     for loader in loaders:
         gathered.tally.update(loader.tally)
         gathered.history.extend(loader.history)
@@ -249,7 +261,7 @@ def _load_in_child(index: int, op: Op | PerWorker, drive_: Drive, messages: Any,
             if isinstance(drive_.load, Open):
                 seed = drive_.seed * 7_919 + index
                 stream = arrivals(drive_.load, seconds=drive_.seconds, seed=seed, begin_ns=begin_ns, share=drive_.load.processes)
-            _loop(operation, drive_, begin_ns=begin_ns, stream=stream, samples=samples)
+            _loop(operation, drive_, _Turn(index, begin_ns, stream), samples)
         latencies, lateness = samples.latencies.tobytes(), samples.lateness.tobytes()
         samples.latencies = samples.lateness = array("q")
         answer: Any = (latencies, lateness, samples, loader.tally, loader.history)

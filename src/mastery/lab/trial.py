@@ -78,7 +78,14 @@ def wait_until(due_ns: int, *, clock: Clock, sleep: Callable[[float], None] = ti
     return now
 
 
-def open_loop(op: Op, arrivals: Iterator[tuple[int, int]], *, clock: Clock, samples: Samples) -> None:
+def open_loop(
+    op: Op,
+    arrivals: Iterator[tuple[int, int]],
+    *,
+    clock: Clock,
+    samples: Samples,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
     """Runs `op(i)` at each intended start of `arrivals`, which yields pairs of number and absolute nanoseconds.
 
     Several loaders may draw from one iterator: the next arrival goes to whichever is free.
@@ -89,7 +96,7 @@ def open_loop(op: Op, arrivals: Iterator[tuple[int, int]], *, clock: Clock, samp
     samples.started_ns = free_since = clock()
     for i, due_ns in arrivals:
         if free_since <= due_ns:
-            started = wait_until(due_ns, clock=clock)
+            started = wait_until(due_ns, clock=clock, sleep=sleep)
             late(started - due_ns)
         else:
             started = clock()
