@@ -170,3 +170,22 @@ def test_our_own_articles_are_in_order_and_their_folders_follow_their_file_names
         assert article.identifier == identifier_of(article.front.file)
         assert article.front.status in Status
     assert {"03", "10"} <= {article.front.number for article in catalogue.articles}
+
+
+def test_a_company_adds_its_articles_by_an_entry_point_and_they_are_labelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "site" / "their_articles"
+    write_article(package, "queue", "40", "queue-cost")
+    (package / "__init__.py").write_text("raise RuntimeError('listing must not import this')\n")
+    metadata = tmp_path / "site" / "theirs-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[mastery.articles]\nacme = their_articles\ngone = no_such_package_here\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    catalogue = load_catalogue()
+    article = catalogue.article("queue")
+    assert (article.origin, article.front.number) == ("acme", "40")
+    assert catalogue.experiment("queue-cost").file.parent == article.folder
+    assert catalogue.articles[-1] == article
+    assert any("no_such_package_here" in each.text for each in catalogue.complaints)

@@ -125,7 +125,7 @@ def test_complete_cells_of_a_large_grid_share_one_sentence() -> None:
 def test_a_run_that_counts_losses_is_headed_by_its_worst_arm() -> None:
     metrics = [msgspec.structs.replace(each, primary=each.name == "at_risk") for each in sample_run().metrics]
     document = sample_run(metrics=metrics, effects=[])
-    assert sentences.headline(document) == "at_risk reaches 81,896 records with sync=never; 2 of 3 arms show none"
+    assert sentences.headline(document) == "at_risk: up to 81,896 records with sync=never, none in 2 of 3 arms"
 
 
 def test_an_interrupted_run_says_so_first_among_the_doubts() -> None:

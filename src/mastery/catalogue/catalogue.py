@@ -138,16 +138,17 @@ def _read_article(folder: Path, origin: str, complaints: list[Complaint]) -> Art
 
 def _named_by_others(complaints: list[Complaint]) -> Iterator[tuple[Path, str]]:
     for entry in metadata.entry_points(group=ENTRY_POINT_GROUP):
-        # The package is located, not imported: listing executes nobody's code but the finders'.
+        # The package is located, not imported: looking up a dotted name would import the parents, so the rest is a path.
+        package, *below = entry.module.split(".")
         try:
-            spec = util.find_spec(entry.module)
+            spec = util.find_spec(package)
         except (ImportError, ValueError):
             spec = None
         folders = list(spec.submodule_search_locations or []) if spec else []
         if not folders:
             text = f"The entry point {entry.name!r} names {entry.module!r}, which is no installed package."
             complaints.append(Complaint(Path(entry.module), 0, text, "Update or remove the distribution that declares it."))
-        yield from ((Path(folder), entry.name) for folder in folders)
+        yield from ((Path(folder, *below), entry.name) for folder in folders)
 
 
 def _clashes(articles: Iterable[Article]) -> Iterator[Complaint]:

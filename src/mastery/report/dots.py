@@ -34,6 +34,8 @@ class Dots:
     rows: tuple[Row, ...]
     baseline: float | None
     floor: tuple[float, float] | None
+    # What the dots are: the estimates, or of a guardrail the worst trials.
+    dot: str = "estimate"
 
     @property
     def axis_title(self) -> str:
@@ -53,7 +55,8 @@ def dots_of(document: RunDocument, metric_name: str | None = None) -> Dots | Non
     everything = [each for row in rows for each in (row.value, *row.trials, *row.predicted, row.low, row.high) if each is not None]
     axis = axis_for([*everything, *(floor or ())], metric.unit)
     title = sentences.headline(document) if metric == document.primary else f"{printable(metric.name)} by arm"
-    return Dots(title, sentences.provenance(document), printable(metric.name), metric.better, axis, rows, baseline, floor)
+    dot = "worst trial" if metric.role == "guardrail" else "estimate"
+    return Dots(title, sentences.provenance(document), printable(metric.name), metric.better, axis, rows, baseline, floor, dot)
 
 
 def _row(document: RunDocument, arm: ArmRecord, metric: str) -> Row | None:

@@ -16,7 +16,7 @@ from mastery.report.telling import Section, setting, telling
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 # As many characters of a table as the column of text holds; a wider one is cut into several.
-_COLUMNS = 74
+_COLUMNS = 80
 
 _SHEET = f"""
 :root {{ color-scheme: light dark; {LIGHT} }}
@@ -31,6 +31,7 @@ p {{ margin: .5em 0; overflow-wrap: break-word }}
 .quiet, figcaption, footer {{ color: var(--quiet); font-size: .8em }}
 figure {{ margin: 2em 0 1em }}
 .plot {{ display: block; width: 100%; height: auto }}
+.whole {{ display: inline-block }}
 .narrow {{ display: none }}
 .scroll {{ overflow-x: auto; margin: 1em 0 }}
 table {{ border-collapse: collapse; font: 15px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif;
@@ -69,7 +70,7 @@ def page(document: RunDocument) -> str:
         f"<title>{title}</title><style>{_SHEET}</style></head><body><main>",
         f'<p class="quiet">{escape(printable(document.question))}</p>',
         f"<h1>{title}</h1>",
-        f'<p class="quiet">{escape(sentences.provenance(document))}</p>',
+        f'<p class="quiet">{_provenance(document)}</p>',
         _plot(document),
         *map(_table, figures.fit(figures.table_of(document), _COLUMNS)),
         *map(_section, telling(document)),
@@ -105,13 +106,20 @@ def _harmless(value: object) -> object:
     )
 
 
+def _provenance(document: RunDocument) -> str:
+    """Broken between its parts only: a date or an id is there to be copied."""
+    parts = sentences.provenance(document).split(" · ")
+    return " · ".join(f'<span class="whole">{escape(part)}</span>' for part in parts)
+
+
 def _plot(document: RunDocument) -> str:
     dots = None if figures.is_matrix(document) else dots_of(document)
     if dots is None:
         return ""
     wide = svg(dots, 680).replace('class="plot"', 'class="plot wide"', 1)
     narrow = svg(dots, 350).replace('class="plot"', 'class="plot narrow"', 1)
-    key = "Large dot: estimate with its 95 % interval. Faint dots: trials. Dashed line: the baseline."
+    interval = " with its 95 % interval" if any(row.low is not None for row in dots.rows) else ""
+    key = f"Large dot: {dots.dot}{interval}. Faint dots: trials. Dashed line: the baseline."
     key += " Grey band: what noise alone does." if dots.floor else ""
     key += " Ring: your prediction." if any(row.predicted for row in dots.rows) else ""
     return f"<figure>{wide}{narrow}<figcaption>{key}</figcaption></figure>"

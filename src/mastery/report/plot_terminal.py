@@ -63,7 +63,7 @@ def _axis_lines(axis: Axis, field: int) -> tuple[str, str]:
 
 
 def _key(dots: Dots, rows: tuple[Row, ...]) -> str:
-    words = ["● estimate"]
+    words = [f"● {dots.dot}"]
     if any(row.low is not None for row in rows):
         words.append("─ interval")
     words.append("· trial")

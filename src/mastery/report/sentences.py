@@ -48,8 +48,8 @@ def _worst_guardrail(document: RunDocument) -> str:
         return f"No arm shows any {printable(primary.name)}"
     worst = max(records, key=lambda each: each.maximum)
     figure = numbers.quantity(worst.maximum, primary.unit)
-    none = f"; {clean} of {numbers.counted(len(records), 'arm')} show none" if clean else ""
-    return f"{printable(primary.name)} reaches {figure} with {labels.long(document, worst.arm)}{none}"
+    none = f", none in {clean} of {numbers.counted(len(records), 'arm')}" if clean else ""
+    return f"{printable(primary.name)}: up to {figure} with {labels.long(document, worst.arm)}{none}"
 
 
 def _claims_in_short(document: RunDocument) -> str:
