@@ -15,8 +15,9 @@ from mastery.catalogue.loading import is_file_name
 from mastery.cli.asking import ask_prediction
 from mastery.cli.following import Follower
 from mastery.cli.listing import note_complaints
+from mastery.cli.shelf import note_closed
 from mastery.cli.terminal import Terminal
-from mastery.errors import Unsatisfied, UsageError
+from mastery.errors import UnknownName, Unsatisfied, UsageError
 from mastery.lab.document import PredictionRecord
 from mastery.lab.experiment import Experiment
 from mastery.lab.planning import Mode
@@ -27,7 +28,7 @@ from mastery.report.prediction import skipped
 from mastery.store.home import database
 from mastery.store.records import LoggedEvent
 from mastery.store.store import Store
-from mastery.workbench import Prepared, Request, carry_out, prepare
+from mastery.workbench import Prepared, Request, carry_out, close_killed_runs, prepare
 
 _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 # Whose events these are in this store; an import keeps those of others apart by their origin.
@@ -64,17 +65,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     if arguments.events and terminal.is_json:
         raise UsageError("--events and --json both want stdout.", remedy="Give one of them.")
+    request = request_of(arguments)
+    asks = _asks(arguments, terminal)
     catalogue = load_catalogue()
     note_complaints(catalogue, terminal)
-    request = request_of(arguments)
     if is_file_name(request.experiment.partition("::")[0]):
         terminal.note(f"This executes the code of {printable(request.experiment.partition('::')[0])} as you.")
     prepared = prepare(request, catalogue)
+    note_closed(close_killed_runs(catalogue), terminal)
+    _check_components(request, prepared.experiment)
     _check_metrics(arguments.require, prepared.experiment)
     speaks = not (terminal.is_json or terminal.quiet or arguments.events)
     if speaks:
         _announce(prepared, terminal)
-    prediction = _prediction(arguments, prepared, terminal)
+    prediction = _prediction(prepared, terminal) if asks else skipped()
     status = carry_out(prepared, prediction, Follower(terminal, time.monotonic, as_events=arguments.events))
     if status == 0 and arguments.require:
         _hold_to(arguments.require, prepared.run, terminal, speaks=speaks)
@@ -166,13 +170,16 @@ def _announce(prepared: Prepared, terminal: Terminal) -> None:
     terminal.stdout.flush()
 
 
-def _prediction(arguments: argparse.Namespace, prepared: Prepared, terminal: Terminal) -> PredictionRecord:
-    """Asked on a terminal only; never where the server is the user's own, whose figures they know."""
-    wanted = terminal.is_interactive and not arguments.events and not prepared.request.targets
-    if arguments.predict is True and not wanted:
+def _asks(arguments: argparse.Namespace, terminal: Terminal) -> bool:
+    """Whether a prediction is asked for: on a terminal only, and never about the user's own server, whose figures they know."""
+    can = terminal.is_interactive and not arguments.events and not arguments.target
+    if arguments.predict is True and not can:
         raise UsageError("A prediction needs a terminal and a server of ours.", remedy="Leave --predict out.")
-    if arguments.predict is False or not wanted:
-        return skipped()
+    return can and arguments.predict is not False
+
+
+def _prediction(prepared: Prepared, terminal: Terminal) -> PredictionRecord:
+    """What the reader answers, sealed in the log of events before the run."""
     now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     record = ask_prediction(prepared.experiment, prepared.layout.arms, terminal, now=now)
     if record.kind == "skipped":
@@ -187,6 +194,14 @@ def _prediction(arguments: argparse.Namespace, prepared: Prepared, terminal: Ter
     with Store.open(database()) as store:
         store.add_event(event)
     return msgspec.structs.replace(record, event=event.id)
+
+
+def _check_components(request: Request, experiment: Experiment) -> None:
+    """A choice for a component that the experiment does not use would be taken for one that was heeded."""
+    known = sorted({component.name for component in experiment.resources.values()} | set(experiment.resources))
+    for name in (*request.targets, *request.choices):
+        if name not in known:
+            raise UnknownName("component", name, known, remedy=f"{experiment.id} uses: {', '.join(known) or 'none'}.")
 
 
 def _check_metrics(requirements: Sequence[str], experiment: Experiment) -> None:
