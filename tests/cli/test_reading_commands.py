@@ -3,10 +3,13 @@
 import base64
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+from sample_run import sample_run
 
+from mastery.cli.show import next_steps
 from mastery.lab.document import decode
 
 READING = [("list",), ("find", "fsync"), ("results",), ("claims",), ()]
@@ -99,6 +102,9 @@ def test_exported_runs_come_back_labelled_as_imported(mastery, stored_run: str, 
     assert "Imported: 1 run and 0 events." in mastery("import", "all.jsonl").out
     assert mastery("import", "all.jsonl", "--json").document() == {"runs": 0, "events": 0, "known": 1}
     assert mastery("results", "--json").document()["runs"][0]["origin"] == "imported"
+    assert "Imported: measured by somebody else" in mastery("results", stored_run).out
+    assert mastery("results", stored_run, "--html", "theirs.html").status == 0
+    assert "Imported: measured by somebody else" in (tmp_path / "theirs.html").read_text()
     # What somebody else measured decides nothing for us unless its id is typed.
     assert mastery("decide", "fsync-cost", "--need", "p99 <= 5 ms").status == 2
     assert "imported" in mastery("decide", stored_run, "--need", "p99 <= 5 ms").out
@@ -128,6 +134,13 @@ def test_a_bundle_goes_into_a_new_folder_only(mastery, stored_run: str, tmp_path
     (tmp_path / "taken").mkdir()
     assert mastery("cite", stored_run, "--bundle", "taken").status == 3
     assert list((tmp_path / "taken").iterdir()) == []
+
+
+def test_commands_to_copy_keep_a_strangers_name_one_word(mastery, capsys) -> None:
+    lines = next_steps(sample_run(id="x; rm -rf ~", experiment="$(reboot)"))
+    assert shlex.split(lines[0])[2] == "x; rm -rf ~"
+    assert shlex.split(lines[1])[2] == "$(reboot)"
+    assert "'$(reboot)'" in lines[1]
 
 
 def test_a_citation_is_a_sentence_and_bibtex(mastery, stored_run: str) -> None:

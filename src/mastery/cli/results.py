@@ -3,14 +3,15 @@
 import argparse
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from mastery.catalogue.catalogue import load_catalogue
-from mastery.cli.shelf import find_in, load_run, opened
+from mastery.cli.shelf import find_in, load_run, note_closed, opened
 from mastery.cli.show import next_steps, show_run
 from mastery.cli.terminal import Terminal
-from mastery.errors import DomainError, UnknownName, UsageError
+from mastery.errors import DomainError, StoreError, UnknownName, UsageError
 from mastery.lab.document import RunDocument
 from mastery.report.figures import Column, Table
 from mastery.report.markdown import markdown
@@ -18,9 +19,11 @@ from mastery.report.page import page
 from mastery.report.picture import KINDS, picture
 from mastery.report.plain_text import printable
 from mastery.report.table import tables
-from mastery.store.records import Origin, RunRow
+from mastery.store.records import Origin, RunRow, Standing
+from mastery.workbench import close_killed_runs
 
 _MOST_ROWS = 20
+_IMPORTED = "Imported: measured by somebody else or elsewhere, not by you on this machine."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
+    _close_killed(terminal)
     wants_one = arguments.run or arguments.html or arguments.md or arguments.plot
     if not wants_one:
         return _list(terminal, everything=arguments.all)
@@ -44,17 +48,30 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
             assert store is not None, "a store in which a run was found"
             terminal.raw_document(store.document(row.id))
         return 0
-    document = load_run(arguments.run, catalogue)
+    with opened() as store:
+        row = find_in(store, arguments.run, catalogue)
+        assert store is not None, "a store in which a run was found"
+        document = store.run(row.id)
+    whose = "" if row.origin is Origin.OWN else _IMPORTED
     _check_metric(document, arguments.metric)
-    written = _write_files(arguments, document, terminal)
+    written = _write_files(arguments, document, terminal, whose=whose)
     if terminal.is_json:
         terminal.document({"run": document.id, "written": written})
     elif not (arguments.html or arguments.md or arguments.plot):
-        show_run(document, terminal, metric=arguments.metric)
+        show_run(document, terminal, metric=arguments.metric, whose=whose)
         terminal.write("\nNext\n")
         for line in next_steps(document):
             terminal.write(f"  {line}\n")
     return 0
+
+
+def _close_killed(terminal: Terminal) -> None:
+    """Closes what was killed, so that it can be shown; a home that cannot be written is read as it is."""
+    with opened() as store:
+        has_open = store is not None and bool(store.runs(standing=Standing.OPEN, limit=1))
+    if has_open:
+        with suppress(StoreError):
+            note_closed(close_killed_runs(load_catalogue()), terminal)
 
 
 def _check_metric(document: RunDocument, name: str | None) -> None:
@@ -63,7 +80,7 @@ def _check_metric(document: RunDocument, name: str | None) -> None:
         raise UnknownName("metric", name, known, remedy=f"Metrics of this run: {', '.join(map(printable, known))}.")
 
 
-def _write_files(arguments: argparse.Namespace, document: RunDocument, terminal: Terminal) -> list[str]:
+def _write_files(arguments: argparse.Namespace, document: RunDocument, terminal: Terminal, *, whose: str) -> list[str]:
     """Writes every form that was asked for; `-` is stdout. Gives the files."""
     forms: dict[str, bytes] = {}
     places = [place for place in (arguments.html, arguments.md, arguments.plot) if place]
@@ -72,9 +89,9 @@ def _write_files(arguments: argparse.Namespace, document: RunDocument, terminal:
     if "-" in places and terminal.is_json:
         raise UsageError("With --json stdout holds one document.", remedy="Give the form a file of its own.")
     if arguments.html:
-        forms[arguments.html] = page(document).encode()
+        forms[arguments.html] = page(document, whose=whose).encode()
     if arguments.md:
-        forms[arguments.md] = markdown(document).encode()
+        forms[arguments.md] = markdown(document, whose=whose).encode()
     if arguments.plot:
         forms[arguments.plot] = picture(document, arguments.kind, Path(arguments.plot).suffix.lower(), metric=arguments.metric)
     for place, content in forms.items():

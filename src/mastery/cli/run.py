@@ -79,6 +79,8 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     if speaks:
         _announce(prepared, terminal)
     prediction = _prediction(prepared, terminal) if asks else skipped()
+    # What is still in our buffer would be in the run process's too, and be written twice.
+    terminal.stdout.flush()
     status = carry_out(prepared, prediction, Follower(terminal, time.monotonic, as_events=arguments.events))
     if status == 0 and arguments.require:
         _hold_to(arguments.require, prepared.run, terminal, speaks=speaks)

@@ -1,11 +1,13 @@
 """The reader's own store, as the commands open it: an absent one is empty, names of articles lead to their runs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from mastery.catalogue.catalogue import Catalogue
+from mastery.cli.terminal import Terminal
 from mastery.errors import UnknownName
-from mastery.lab.document import RunDocument, decode
+from mastery.lab.document import decode
+from mastery.report.plain_text import printable
 from mastery.report.sourced import Provenance, SourcedRun
 from mastery.store.home import database
 from mastery.store.records import RunRow
@@ -23,22 +25,17 @@ def opened() -> Iterator[Store | None]:
         yield store
 
 
-def find_run(name: str | None, catalogue: Catalogue) -> RunRow:
-    """The run that a reader means: an id or its beginning, `latest`, an experiment, or an article by its headline experiment."""
-    with opened() as store:
-        return find_in(store, name, catalogue)
-
-
-def load_run(name: str | None, catalogue: Catalogue) -> RunDocument:
-    """The document of that run."""
-    with opened() as store:
-        row = find_in(store, name, catalogue)
-        assert store is not None, "a store in which a run was found"
-        return store.run(row.id)
+def note_closed(runs: Sequence[str], terminal: Terminal) -> None:
+    """Says which killed runs were closed just now."""
+    for run in runs:
+        terminal.note(f"Closed as interrupted, judged from its finished trials: {printable(run)}")
 
 
 def find_in(store: Store | None, name: str | None, catalogue: Catalogue) -> RunRow:
-    """The same in a store that is open already; raises `UnknownName` with the command that makes a run."""
+    """The run that a reader means: an id or its beginning, `latest`, an experiment, or an article by its headline experiment.
+
+    Raises `UnknownName` with the command that makes a run.
+    """
     wanted = name or LATEST
     if store is None or not store.runs(limit=1):
         raise UnknownName("run", wanted, [], remedy="Nothing was run yet. Begin with `mastery run fsync-cost --quick`.")

@@ -1,5 +1,7 @@
 """A run on the terminal: headline, table, small plot, sentences, claims with their word; the same when piped."""
 
+import shlex
+
 from mastery.cli.terminal import Terminal
 from mastery.lab.document import RunDocument
 from mastery.report import figures, sentences
@@ -13,10 +15,12 @@ _LONG_LIST = 10
 _WORD_WIDTH = max(map(len, sentences.STANDING.values())) + 2
 
 
-def show_run(document: RunDocument, terminal: Terminal, *, metric: str | None = None) -> None:
-    """Prints the whole run; with `-v` also what it holds for and how to read it."""
+def show_run(document: RunDocument, terminal: Terminal, *, metric: str | None = None, whose: str = "") -> None:
+    """Prints the whole run; with `-v` also what it holds for and how to read it. `whose` labels what is not the reader's own."""
     terminal.say(f"{sentences.headline(document)}.")
     terminal.say(sentences.provenance(document))
+    if whose:
+        terminal.say(whose)
     terminal.say()
     for index, table in enumerate(result_tables(document, terminal.width)):
         if index:
@@ -38,10 +42,11 @@ def show_run(document: RunDocument, terminal: Terminal, *, metric: str | None = 
 
 def next_steps(document: RunDocument) -> list[str]:
     """What a reader may do with the run, as commands to copy."""
-    name, experiment = printable(document.id), printable(document.experiment)
+    # These lines are there to be copied: a name of a stranger's must stay one word of the shell.
+    name, experiment = (shlex.quote(printable(each)) for each in (document.id, document.experiment))
     return [
         f"mastery results {name} --html run.html",
-        f"mastery decide {experiment} --need '{printable(document.primary.name)} <= ...'",
+        f"mastery decide {experiment} --need {shlex.quote(printable(document.primary.name) + ' <= ...')}",
         f"mastery cite {name}",
     ]
 

@@ -8,11 +8,13 @@ from mastery.report.plain_text import printable
 from mastery.report.telling import setting, telling
 
 
-def markdown(document: RunDocument) -> str:
-    """Headline, table, sentences and setting; names cannot break out into markup."""
+def markdown(document: RunDocument, *, whose: str = "") -> str:
+    """Headline, table, sentences and setting; names cannot break out into markup. `whose` labels figures of somebody else's."""
     table = figures.table_of(document)
     lines = [f"# {_safe(sentences.headline(document))}", "", f"_{_safe(printable(document.question))}_", ""]
-    lines += [_safe(sentences.provenance(document)), "", *_table(table), ""]
+    lines += [_safe(sentences.provenance(document)), ""]
+    lines += [f"**{_safe(whose)}**", ""] if whose else []
+    lines += [*_table(table), ""]
     for section in telling(document):
         lines += [f"## {section.heading}", ""]
         for line in section.lines:

@@ -60,8 +60,8 @@ a {{ color: var(--accent) }}
 """
 
 
-def page(document: RunDocument) -> str:
-    """The whole file as text; every word that comes from the run is escaped."""
+def page(document: RunDocument, *, whose: str = "") -> str:
+    """The whole file as text; every word that comes from the run is escaped. `whose` labels figures that are not the reader's own."""
     title = escape(sentences.headline(document))
     parts = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8">',
@@ -71,6 +71,7 @@ def page(document: RunDocument) -> str:
         f'<p class="quiet">{escape(printable(document.question))}</p>',
         f"<h1>{title}</h1>",
         f'<p class="quiet">{_provenance(document)}</p>',
+        f"<p><b>{escape(whose)}</b></p>" if whose else "",
         _plot(document),
         *map(_table, figures.fit(figures.table_of(document), _COLUMNS)),
         *map(_section, telling(document)),
