@@ -136,7 +136,7 @@ def test_a_bundle_goes_into_a_new_folder_only(mastery, stored_run: str, tmp_path
     assert list((tmp_path / "taken").iterdir()) == []
 
 
-def test_commands_to_copy_keep_a_strangers_name_one_word(mastery, capsys) -> None:
+def test_commands_to_copy_keep_a_strangers_name_one_word() -> None:
     lines = next_steps(sample_run(id="x; rm -rf ~", experiment="$(reboot)"))
     assert shlex.split(lines[0])[2] == "x; rm -rf ~"
     assert shlex.split(lines[1])[2] == "$(reboot)"

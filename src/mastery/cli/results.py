@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mastery.catalogue.catalogue import load_catalogue
-from mastery.cli.shelf import find_in, load_run, note_closed, opened
+from mastery.cli.shelf import find_in, note_closed, opened
 from mastery.cli.show import next_steps, show_run
 from mastery.cli.terminal import Terminal
 from mastery.errors import DomainError, StoreError, UnknownName, UsageError

@@ -61,7 +61,7 @@ a {{ color: var(--accent) }}
 
 
 def page(document: RunDocument, *, whose: str = "") -> str:
-    """The whole file as text; every word that comes from the run is escaped. `whose` labels figures that are not the reader's own."""
+    """The whole file as text; every word that comes from the run is escaped. `whose` labels figures of somebody else's."""
     title = escape(sentences.headline(document))
     parts = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8">',
