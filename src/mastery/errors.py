@@ -14,6 +14,7 @@ MasteryError                  exit 3
 └── Busy                      exit 3   another run is measuring on this machine
 """
 
+from collections.abc import Callable
 from difflib import get_close_matches
 from typing import ClassVar
 
@@ -28,6 +29,10 @@ class MasteryError(Exception):
         super().__init__(message)
         self.message = message
         self.remedy = remedy
+
+    def __reduce__(self) -> "tuple[Callable[..., MasteryError], tuple[type[MasteryError], dict[str, object]]]":
+        # A run process hands its error to the one that speaks with the user; not every kind is made from its message.
+        return _made_again, (type(self), dict(vars(self)))
 
 
 class UsageError(MasteryError):
@@ -108,3 +113,9 @@ class NeedsExtra(MachineCannot):
             f"{why} needs the extra {extra!r}, which is not installed.", remedy=f"pip install 'backend-mastery[{extra}]'"
         )
         self.extra = extra
+
+
+def _made_again(kind: type[MasteryError], values: dict[str, object]) -> MasteryError:
+    error = kind.__new__(kind, values["message"])
+    vars(error).update(values)
+    return error

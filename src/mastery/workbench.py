@@ -2,7 +2,7 @@
 
 import re
 import secrets
-import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -19,17 +19,20 @@ from mastery.components import janitor, processes
 from mastery.components.component import Here, Missing, Site
 from mastery.components.enclosure import available, enclose
 from mastery.components.machine_lock import measure_alone
-from mastery.components.run_folder import Chosen, make_run_folder
-from mastery.errors import MachineCannot, MasteryError, NeedsExtra, StoreError
+from mastery.components.run_folder import Chosen, is_owned, make_run_folder
+from mastery.components.upward import errors_come_back
+from mastery.components.watcher import guarded_folder
+from mastery.errors import DomainError, MasteryError, NeedsExtra, StoreError
 from mastery.lab.advice import advise_on_machine, advise_on_noise
-from mastery.lab.document import AdviceRecord, PredictionRecord, RunDocument
+from mastery.lab.document import AdviceRecord, PredictionRecord, RunDocument, TrialRecord
 from mastery.lab.event import AnyEvent, Judged, TrialFinished
 from mastery.lab.experiment import Experiment
+from mastery.lab.histogram import Histogram
 from mastery.lab.hosting import Host, find_components
 from mastery.lab.layout import Layout, lay_out, statements_of
 from mastery.lab.machine import capture
 from mastery.lab.noise import measure_noise
-from mastery.lab.plan import Header, Plan
+from mastery.lab.plan import Header, Plan, Task
 from mastery.lab.planning import Mode
 from mastery.lab.recovery import begun, close_killed
 from mastery.lab.run import perform
@@ -90,33 +93,35 @@ def prepare(request: Request, catalogue: Catalogue) -> Prepared:
 
 def _look_around(experiment: Experiment, request: Request, runs_folder: Path) -> dict[str, Here | Missing]:
     """Asks the components in a folder on the disk that is to be measured, gone when they have answered."""
-    base = request.on or runs_folder
-    try:
-        base.mkdir(parents=True, exist_ok=True, mode=0o700)
-        folder = Path(tempfile.mkdtemp(prefix="looking-", dir=base))
-    except OSError as refused:
-        raise MachineCannot(
-            f"Nothing can be written in {base}: {refused.strerror}.",
-            remedy="Name a folder of yours with `--on disk=FOLDER`, or set MASTERY_HOME to one.",
-        ) from refused
-    try:
-        return find_components(experiment, Site("looking", folder, folder, request.choices, request.targets))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    chosen = Chosen(request.choices, request.targets)
+    with guarded_folder(runs_folder, f"looking-{secrets.token_hex(4)}", on=request.on, chosen=chosen) as folder:
+        return find_components(experiment, folder.site)
 
 
 def carry_out(prepared: Prepared, prediction: PredictionRecord, on_event: OnEvent) -> int:
     """Measures alone on this machine, enclosed; gives the exit status of the run process (130 when interrupted).
 
-    `on_event` is called in the run process; its last event is `Judged`. Raises `Busy` when another run is measuring.
+    `on_event` is called in the run process; its last event is `Judged`. Raises `Busy` when another run is measuring,
+    and what the run process raised.
     """
+    # Opened before anything is measured: a store that takes nothing is better known now.
+    Store.open(database()).close()
     runs_folder = cache_folder() / "runs"
     request = prepared.request
     with measure_alone(prepared.run, wait=request.wait) as held:
         owner = processes.myself().encode()
         chosen = Chosen(request.choices, request.targets)
-        with make_run_folder(runs_folder, prepared.run, on=request.on, chosen=chosen) as folder:
-            return enclose(lambda: _measure(prepared, prediction, folder.site, owner, on_event), run=folder, held=held)
+        with (
+            make_run_folder(runs_folder, prepared.run, on=request.on, chosen=chosen) as folder,
+            errors_come_back(lambda: _measure(prepared, prediction, folder.site, owner, on_event)) as measure,
+        ):
+            status = enclose(measure, run=folder, held=held)
+    if status < 0:
+        raise DomainError(
+            f"The run was ended by {signal.Signals(-status).name}; the trials that it had finished are kept.",
+            remedy="`mastery results` shows them, judged. If you did not end it yourself, look at the free memory.",
+        )
+    return status
 
 
 def _measure(prepared: Prepared, prediction: PredictionRecord, site: Site, owner: str, on_event: OnEvent) -> int:
@@ -138,19 +143,41 @@ def _measure(prepared: Prepared, prediction: PredictionRecord, site: Site, owner
         )
         plan = _plan(prepared, header)
         store.open_run(begun(plan, name=prepared.request.experiment), owner=owner)
-        stopped = "planned"
+        keeper = _Keeper(store, prepared.run)
         began = time.monotonic()
-        events = perform(
-            plan, lambda task: host.run_trial(plan, task, clock=lambda: time.monotonic() - began), time.monotonic, finished=_now
-        )
-        for event in events:
-            if isinstance(event, TrialFinished):
-                store.append_trial(prepared.run, event.trial)
-            if isinstance(event, Judged):
-                stopped = event.document.stopped
-                _close(store, event.document)
+
+        def start_trial(task: Task) -> tuple[TrialRecord, Histogram | None]:
+            keeper.raise_if_full()
+            return host.run_trial(plan, task, clock=lambda: time.monotonic() - began)
+
+        for event in perform(plan, start_trial, time.monotonic, finished=_now):
+            keeper.keep(event)
             on_event(event)
-    return 130 if stopped == "interrupted" else 0
+    return 130 if keeper.stopped == "interrupted" else 0
+
+
+@dataclass(slots=True)
+class _Keeper:
+    """Puts what a run tells into the store. A store that takes no more ends the run as Ctrl-C would, and loses nothing."""
+
+    store: Store
+    run: str
+    stopped: str = "planned"
+    refusal: StoreError | None = None
+
+    def raise_if_full(self) -> None:
+        if self.refusal is not None:
+            raise KeyboardInterrupt
+
+    def keep(self, event: AnyEvent) -> None:
+        if isinstance(event, TrialFinished) and self.refusal is None:
+            try:
+                self.store.append_trial(self.run, event.trial)
+            except StoreError as refusal:
+                self.refusal = refusal
+        if isinstance(event, Judged):
+            self.stopped = event.document.stopped
+            _close(self.store, event.document)
 
 
 def _plan(prepared: Prepared, header: Header) -> Plan:
@@ -172,13 +199,16 @@ def _plan(prepared: Prepared, header: Header) -> Plan:
 def close_killed_runs(catalogue: Catalogue) -> tuple[str, ...]:
     """Closes, as interrupted, every run whose process is dead, judged from the trials that were stored; their ids."""
     closed: list[str] = []
+    if not database().exists():
+        return ()
     with Store.open(database()) as store:
-        here = capture().fingerprint
-        for run in store.open_runs():
-            owner = processes.Identity.decode(run.owner)
+        left = store.open_runs()
+        here = capture().fingerprint if left else ""
+        for run in left:
+            # The folder's lock is seen from every container, where the pid of a living run means nothing.
+            alive = processes.is_alive(processes.Identity.decode(run.owner)) or is_owned(cache_folder() / "runs" / run.id)
             # A home on a network may be in use on another machine; a run of this machine's earlier boot is dead.
-            foreign = run.header.get("machine", {}).get("fingerprint") != here
-            if processes.is_alive(owner) or foreign:
+            if alive or run.header.get("machine", {}).get("fingerprint") != here:
                 continue
             store.close_run(close_killed(run.header, run.trials, _reload(run.header, catalogue), finished=_now()))
             closed.append(run.id)

@@ -1,7 +1,6 @@
 """What this machine has for each experiment, asked of the very components that the experiment would start."""
 
-import shutil
-import tempfile
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,8 @@ from pathlib import Path
 from mastery.catalogue.catalogue import Catalogue
 from mastery.catalogue.loading import load_experiment
 from mastery.components.component import Here, Missing, Site
-from mastery.errors import MachineCannot, MasteryError
+from mastery.components.watcher import guarded_folder
+from mastery.errors import MasteryError
 from mastery.lab.experiment import Experiment
 from mastery.lab.hosting import find_components
 
@@ -54,17 +54,8 @@ class Examined:
 
 def examine_all(catalogue: Catalogue, base: Path) -> tuple[Examined, ...]:
     """Asks for every experiment of the catalogue, in a folder below `base` that is gone afterwards."""
-    try:
-        base.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix="looking-", dir=base))
-    except OSError as refused:
-        remedy = "Set MASTERY_HOME to a folder of yours."
-        raise MachineCannot(f"Nothing can be written in {base}: {refused.strerror}.", remedy=remedy) from refused
-    try:
-        site = Site("looking", folder, folder)
-        return tuple(_examine(listing.id, catalogue, site) for listing in catalogue.experiments())
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with guarded_folder(base, f"looking-{secrets.token_hex(4)}") as folder:
+        return tuple(_examine(listing.id, catalogue, folder.site) for listing in catalogue.experiments())
 
 
 def distinct(examined: Sequence[Examined]) -> list[Finding]:

@@ -14,7 +14,7 @@ from mastery.components.run_folder import is_owned
 from mastery.errors import Busy, DomainError, UsageError
 from mastery.report.numbers import quantity
 from mastery.report.plain_text import printable
-from mastery.store.home import DATABASE, cache_folder, config_folder, database, home
+from mastery.store.home import DATABASE, cache_folder, config_folder, home
 from mastery.workbench import close_killed_runs
 
 # What we make in a data folder, by name: whatever else lies there is not ours and stays.
@@ -49,7 +49,7 @@ def leftovers() -> Leftovers:
 def clean(terminal: Terminal) -> int:
     """Clears dead runs and closes them in the store; 1 when something could not be cleared."""
     swept = janitor.sweep(runs_folder())
-    closed = close_killed_runs(load_catalogue()) if database().exists() else ()
+    closed = close_killed_runs(load_catalogue())
     troubles = [trouble for each in swept for trouble in each.troubles]
     if terminal.is_json:
         terminal.document({"cleared": [each.run for each in swept], "closed": list(closed), "troubles": troubles})

@@ -13,6 +13,7 @@ adopts and kills orphans, and the watcher kills what was written down in the run
 import os
 import signal
 import struct
+import time
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from functools import cache
@@ -29,6 +30,7 @@ from mastery.components.watcher import watch
 _RELAYED = (signal.SIGTERM, signal.SIGHUP)
 _STATUS = struct.Struct("i")
 _SECONDS_FOR_A_PROBE = 5
+_SECONDS_OF_ONE_WISH = 5.0
 
 
 class Enclosure(StrEnum):
@@ -214,19 +216,24 @@ class _Holder:
         os.close(tether.reads)
         os.close(self._answer_line)
         signal.signal(signal.SIGINT, self._handlers[signal.SIGINT] or signal.default_int_handler)
-        _interrupt_once_by(number for number in _RELAYED if self._handlers[number] is not signal.SIG_IGN)
+        heeded = [number for number in _RELAYED if self._handlers[number] is not signal.SIG_IGN]
+        if self._handlers[signal.SIGINT] is signal.default_int_handler:
+            heeded.append(signal.SIGINT)
+        _interrupt_by(heeded)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _RELAYED)
         return self._main()
 
 
-def _interrupt_once_by(numbers: Iterable[signal.Signals]) -> None:
-    # A group signal arrives twice, directly and relayed: the second must not interrupt the closing of the run.
-    interrupted = False
+def _interrupt_by(numbers: Iterable[signal.Signals]) -> None:
+    # A group signal arrives twice, directly and relayed, and the impatient press Ctrl-C twice: the second of them must
+    # not interrupt the closing of the run.
+    interrupted_s: float | None = None
 
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        nonlocal interrupted
-        if not interrupted:
-            interrupted = True
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        nonlocal interrupted_s
+        is_first = interrupted_s is None or (number == signal.SIGINT and time.monotonic() - interrupted_s > _SECONDS_OF_ONE_WISH)
+        if is_first:
+            interrupted_s = time.monotonic()
             raise KeyboardInterrupt
 
     for number in numbers:

@@ -93,6 +93,3 @@ class FailedInside(DomainError):
 
     def __init__(self, described: str) -> None:
         super().__init__(f"The function inside the host failed: {described}", remedy="Mend the function.")
-
-    def __reduce__(self) -> tuple[type["FailedInside"], tuple[str]]:
-        return FailedInside, (self.message.removeprefix("The function inside the host failed: "),)

@@ -3,12 +3,13 @@
 import os
 import select
 import signal
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from mastery.components import forking
-from mastery.components.run_folder import RunFolder
+from mastery.components.run_folder import Chosen, RunFolder, make_run_folder
 
 _CLEARED = b"cleared"
 
@@ -36,6 +37,21 @@ def watch(run: RunFolder, *, held: Iterable[int] = ()) -> Watcher:
     pid = forking.fork(lambda: _stand_guard(run, listens, closed))
     os.close(listens)
     return Watcher(pid, line)
+
+
+@contextmanager
+def guarded_folder(runs: Path, name: str, *, on: Path | None = None, chosen: Chosen | None = None) -> Iterator[RunFolder]:
+    """The folders of something short, such as a look around before a run: gone at the end, and gone when we are killed.
+
+    The caller must be single-threaded. Raises as `make_run_folder` does.
+    """
+    with make_run_folder(runs, name, on=on, chosen=chosen) as folder:
+        watcher = watch(folder)
+        try:
+            yield folder
+        finally:
+            folder.clear()
+            watcher.dismiss()
 
 
 def _stand_guard(run: RunFolder, listens: int, closed: Iterable[int]) -> int:
