@@ -57,7 +57,7 @@ def in_worker(job: Callable[[], Any], *, timeout_s: float) -> Any:
         os.close(tether)
     if packed is None:
         _end(pid)
-        return Void(f"time-out: the trial did not end within {timeout_s:.0f} s")
+        return Void(f"time-out: the trial did not end within {timeout_s:g} s")
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     _end_group(pid)
     if packed:
