@@ -45,7 +45,9 @@ def noise_floor(log_values: Floats) -> NoiseFloor:
     """
     residuals: list[Floats] = []
     for first, second in combinations(range(log_values.shape[1]), 2):
-        differences = log_values[:, first] - log_values[:, second]
+        # Two values of zero have no difference of logarithms; it is left out below as any other that is not finite.
+        with np.errstate(invalid="ignore"):
+            differences = log_values[:, first] - log_values[:, second]
         differences = differences[np.isfinite(differences)]
         if differences.size >= 2:
             count = int(differences.size)
