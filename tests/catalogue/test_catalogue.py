@@ -189,3 +189,11 @@ def test_a_company_adds_its_articles_by_an_entry_point_and_they_are_labelled(
     assert catalogue.experiment("queue-cost").file.parent == article.folder
     assert catalogue.articles[-1] == article
     assert any("no_such_package_here" in each.text for each in catalogue.complaints)
+
+
+def test_the_sentences_of_an_experiment_are_found_and_shown(tmp_path: Path) -> None:
+    folder = write_article(tmp_path, "memory", "02", "page-fault")
+    with (folder / "page_fault.py").open("a") as module:
+        module.write('\nMEANING = "how far overcommit_memory lets\\n    a process reserve"\n')
+    hits = find(["overcommit"], load_catalogue(tmp_path))
+    assert hits[0].lines == ("how far overcommit_memory lets a process reserve",)

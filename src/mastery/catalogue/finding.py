@@ -1,11 +1,16 @@
 """Finding experiments and articles by the words of a question, a setting or a symptom."""
 
+import ast
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mastery.catalogue.catalogue import Article, Catalogue
 from mastery.catalogue.declared import Listing
+
+_MOST_LINES = 5
+# A longer text is a document of its own, not a sentence to show.
+_LONGEST = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +36,32 @@ def find(words: Sequence[str], catalogue: Catalogue) -> tuple[Hit, ...]:
 def _hit(wanted: list[str], article: Article) -> Hit | None:
     front = article.front
     titles = _folded(" ".join([front.title, front.tradeoff or "", front.slug, *(each.id for each in article.experiments)]))
-    source = "\n".join(each.file.read_text(encoding="utf-8", errors="replace") for each in _one_per_file(article.experiments))
-    lines = [line.strip() for line in [front.summary, *article.body().splitlines()]]
-    everything = _folded("\n".join([titles, *lines, source]))
+    sentences = [front.summary, *article.body().splitlines()]
+    sources = [_text_of(each) for each in _one_per_file(article.experiments)]
+    sentences += [sentence for source in sources for sentence in _sentences_in(source)]
+    everything = _folded("\n".join([titles, *sentences, *sources]))
     if not wanted or not all(word in everything for word in wanted):
         return None
-    experiments = tuple(
-        each for each in article.experiments if any(word in _folded(f"{each.id} {each.question}") for word in wanted)
-    )
-    matching = tuple(line for line in lines if any(word in _folded(line) for word in wanted))
+    named = tuple(each for each in article.experiments if _speaks(f"{each.id} {each.question}", wanted))
+    mentioned = tuple(each for each in article.experiments if _speaks(_text_of(each), wanted))
+    matching = dict.fromkeys(" ".join(line.split()) for line in sentences if _speaks(line, wanted))
     score = sum(10 * (word in titles) + min(everything.count(word), 9) for word in wanted)
-    return Hit(article, score, experiments or article.experiments, matching[:3])
+    return Hit(article, score, named or mentioned or article.experiments, tuple(matching)[:_MOST_LINES])
+
+
+def _sentences_in(source: str) -> list[str]:
+    """What an experiment says in words: the meaning of its factors, its claims and their reasons, what it cites."""
+    texts = [node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return [text for text in texts if " " in text.strip() and len(text) < _LONGEST]
+
+
+def _speaks(text: str, wanted: Sequence[str]) -> bool:
+    folded = _folded(text)
+    return any(word in folded for word in wanted)
+
+
+def _text_of(listing: Listing) -> str:
+    return listing.file.read_text(encoding="utf-8", errors="replace")
 
 
 def _one_per_file(listings: Sequence[Listing]) -> list[Listing]:
