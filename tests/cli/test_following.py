@@ -38,7 +38,8 @@ def follow(*, is_terminal: bool = False, **options: object) -> tuple[str, str]:
     out, err = Screen(is_terminal=is_terminal), Screen(is_terminal=is_terminal)
     seconds = iter(range(1000))
     as_events = bool(options.pop("as_events", False))
-    follower = Follower(Terminal(out, err, **options), lambda: float(next(seconds)), as_events=as_events)
+    terminal = Terminal(out, err, redraws=is_terminal, **options)
+    follower = Follower(terminal, lambda: float(next(seconds)), as_events=as_events)
     for event in story():
         follower(event)
     return out.getvalue(), err.getvalue()

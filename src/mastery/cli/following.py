@@ -99,7 +99,7 @@ class Follower:
     @property
     def _draws_progress(self) -> bool:
         terminal = self.terminal
-        return terminal.stderr.isatty() and not terminal.quiet and not terminal.is_json
+        return terminal.redraws and not terminal.quiet and not terminal.is_json
 
     def _name(self, arm: int) -> str:
         levels = self._arms[arm].levels if arm in self._arms else {}

@@ -26,6 +26,8 @@ class Terminal:
     width: int = WIDTH
     colour: bool = False
     unicode: bool = True
+    # Whether the cursor can be sent back, for a line of progress that is drawn over.
+    redraws: bool = True
     is_json: bool = False
     quiet: bool = False
     verbose: int = 0
@@ -118,4 +120,5 @@ def terminal_here(environment: Mapping[str, str] = os.environ) -> Terminal:
         width=min(max(width, 40), WIDEST),
         colour=is_terminal and not environment.get("NO_COLOR") and environment.get("TERM") != "dumb",
         unicode=encoding.startswith("utf"),
+        redraws=sys.stderr.isatty() and environment.get("TERM") != "dumb",
     )

@@ -36,10 +36,11 @@ figure {{ margin: 2em 0 1em }}
 .scroll {{ overflow-x: auto; margin: 1em 0 }}
 table {{ border-collapse: collapse; font: 15px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif;
   font-variant-numeric: tabular-nums }}
-th:first-child, td:first-child {{ position: sticky; left: 0; background: var(--paper) }}
+th:first-child {{ position: sticky; left: 0; background: var(--paper) }}
 th, td {{ padding: .25em 1.2em .25em 0; text-align: right; white-space: nowrap; vertical-align: top }}
 th {{ font-weight: 600; border-bottom: 1px solid var(--hair) }}
-.left {{ text-align: left }}
+.left, th[scope=row] {{ text-align: left }}
+th[scope=row] {{ font-weight: 400; border-bottom: 0 }}
 dl {{ display: grid; grid-template-columns: max-content 1fr; gap: .2em 1.2em; font: 15px/1.5 system-ui, sans-serif }}
 dt {{ color: var(--quiet) }}
 dd {{ margin: 0; overflow-wrap: anywhere }}
@@ -130,7 +131,9 @@ def _table(table: figures.Table) -> str:
     sides = ["" if column.right else ' class="left"' for column in table.columns]
     head = "".join(f'<th scope="col"{side}>{escape(name)}</th>' for side, name in zip(sides, table.headings, strict=True))
     body = "".join(
-        f"<tr>{''.join(f'<td{side}>{escape(cell)}</td>' for side, cell in zip(sides, row, strict=True))}</tr>" for row in table.rows
+        f'<tr><th scope="row">{escape(row[0])}</th>'
+        f"{''.join(f'<td{side}>{escape(cell)}</td>' for side, cell in zip(sides[1:], row[1:], strict=True))}</tr>"
+        for row in table.rows
     )
     # Focusable, so that a keyboard can scroll what does not fit.
     return f'<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'

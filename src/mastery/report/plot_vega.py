@@ -83,7 +83,7 @@ def percentile_spec(document: RunDocument) -> Spec | None:
         _layer(values, {"type": "line", "interpolate": "monotone"}, encoding),
         _layer(_apart(ends, axis, factor), text, {**encoding, "y": {**y, "field": "label"}, "text": {"field": "arm"}}),
     ]
-    return _whole("Latency by percentile", sentences.provenance(document), layers, height=300)
+    return _whole(sentences.headline(document), sentences.provenance(document), layers, height=300)
 
 
 def frontier_spec(document: RunDocument) -> Spec | None:
@@ -114,7 +114,8 @@ def frontier_spec(document: RunDocument) -> Spec | None:
     layers += [
         _layer(points[turn::2], {"type": "text", "align": "left", "dx": 6, "dy": dy}, words) for turn, dy in ((0, -10), (1, -24))
     ]
-    title = f"{printable(across.name)} against {printable(up.name)}: grey arms are beaten on both"
+    best = ", ".join(str(point["arm"]) for point in points if not point["beaten"])
+    title = f"Not beaten on {printable(across.name)} and {printable(up.name)}: {best}"
     return _whole(title, sentences.provenance(document), layers, height=320)
 
 
