@@ -53,6 +53,11 @@ class Evidence:
             self.complete.append(number)
         return whole
 
+    def close_last_block(self) -> None:
+        """Closes the block in which a run was interrupted, as far as it came."""
+        if self.trials and self.trials[-1].block not in self.complete:
+            self.close_block(self.trials[-1].block)
+
     @property
     def complete_blocks(self) -> int:
         return len(self.complete)

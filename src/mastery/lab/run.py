@@ -82,6 +82,8 @@ def perform(plan: Plan, start_trial: StartTrial, clock: Clock, *, finished: Call
         yield from _run_blocks(plan, blocks, rule.blocks, start_trial, progress)
     except KeyboardInterrupt:
         stopped = "interrupted"
+        # All that the last block lacks may be a reference's trial.
+        progress.evidence.close_last_block()
     # Void trials or an interrupt may have left fewer complete blocks than were planned.
     rule = msgspec.structs.replace(rule, blocks=min(rule.blocks, progress.evidence.complete_blocks))
     document = document_of(progress.evidence, rule=rule, stopped=stopped, finished=finished())

@@ -74,7 +74,9 @@ def _figure(comparison: Comparison, at: Mapping[str, Level], evidence: Evidence,
         if arm is None or over is None:
             return f"the arm {factor}={comparison.level if arm is None else comparison.over} was not run"
         logs = evidence.log_values(comparison.metric)
-        return _ratio(logs[:, evidence.column(arm.index)] - logs[:, evidence.column(over.index)], comparison)
+        # Two figures of zero have no ratio; there is nothing to warn of.
+        with np.errstate(invalid="ignore"):
+            return _ratio(logs[:, evidence.column(arm.index)] - logs[:, evidence.column(over.index)], comparison)
     arm = _find_arm(plan, at)
     if arm is None:
         where = " ".join(f"{name}={level}" for name, level in at.items())
