@@ -158,3 +158,11 @@ def test_completion_knows_every_command_and_option(mastery, shell: str) -> None:
     out = mastery("completion", shell).out
     for word in ("doctor", "rigorous", "decide"):
         assert word in out
+
+
+def test_the_list_names_each_part_once_above_its_articles(mastery) -> None:
+    lines = mastery("list").out.splitlines()
+    parts = [line for line in lines if line.startswith("Part ")]
+    assert parts == sorted(set(parts))
+    assert lines.index("  03    File I/O & Durability") > lines.index("Part 1: OS & Systems Foundation")
+    assert sum("being written" in line for line in lines) <= 1

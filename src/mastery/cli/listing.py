@@ -1,10 +1,12 @@
 """List the articles with their experiments; nothing of them is executed."""
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 from mastery.catalogue.catalogue import Article, Catalogue, load_catalogue
 from mastery.catalogue.declared import Listing
+from mastery.catalogue.front_matter import Status
 from mastery.cli.terminal import Terminal
 from mastery.report.plain_text import printable
 
@@ -19,10 +21,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     if terminal.is_json:
         terminal.document({"articles": [as_value(article) for article in articles]})
     else:
-        for article in articles:
-            _show(article, terminal)
-        if articles:
-            terminal.say("Run one with: mastery run ID")
+        _show_all(articles, terminal)
     note_complaints(catalogue, terminal)
     return 0
 
@@ -52,17 +51,32 @@ def as_value(article: Article) -> dict[str, Any]:
     }
 
 
-def _show(article: Article, terminal: Terminal) -> None:
+def _show_all(articles: Sequence[Article], terminal: Terminal) -> None:
+    """By part, as the series has it; what holds for every article is said once."""
+    all_in_work = all(article.front.status is Status.WIP for article in articles)
+    part = None
+    for article in articles:
+        if article.front.part != part:
+            terminal.write(f"{'' if part is None else chr(10)}{printable(article.front.part)}\n")
+            part = article.front.part
+        _show(article, terminal, with_status=not all_in_work)
+    terminal.say()
+    if all_in_work and articles:
+        terminal.say("The texts are being written; the experiments that are listed can be run.")
+    terminal.say("Run one with: mastery run ID")
+
+
+def _show(article: Article, terminal: Terminal, *, with_status: bool) -> None:
     front = article.front
-    marks = [mark for mark in (article.origin, "being written" if front.status == "wip" else "") if mark]
-    mark = f"  ({', '.join(marks)})" if marks else ""
-    terminal.say(f"{printable(front.number)}  {printable(front.title)}{printable(mark)}", hang=4)
+    status = "being written" if with_status and front.status is Status.WIP else ""
+    marks = ", ".join(filter(None, (article.origin, status)))
+    terminal.say(f"  {printable(front.number):<6}{printable(front.title)}{f'  ({printable(marks)})' if marks else ''}", hang=8)
     widest = max((len(each.id) for each in article.experiments), default=0)
     for listing in article.experiments:
-        show_listing(listing, terminal, widest)
-    terminal.say()
+        show_listing(listing, terminal, widest, indent=8)
 
 
-def show_listing(listing: Listing, terminal: Terminal, widest: int) -> None:
+def show_listing(listing: Listing, terminal: Terminal, widest: int, *, indent: int = 4) -> None:
     """An experiment in one entry: its id, and its question beside it."""
-    terminal.say(f"    {printable(listing.id):<{widest}}  {printable(listing.question)}".rstrip(), hang=6 + widest)
+    text = f"{' ' * indent}{printable(listing.id):<{widest}}  {printable(listing.question)}"
+    terminal.say(text.rstrip(), hang=indent + 2 + widest)
