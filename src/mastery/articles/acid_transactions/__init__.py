@@ -1,0 +1,1 @@
+"""09 ACID Transactions Explained: consistency against performance."""

@@ -1,0 +1,1 @@
+"""25 Architecture Decision Records: why a system is as it is, written down."""

@@ -1,0 +1,1 @@
+"""27 Build vs Buy Decisions: control against speed."""

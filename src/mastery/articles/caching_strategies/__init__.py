@@ -1,0 +1,1 @@
+"""18 Caching Strategies: performance against consistency."""

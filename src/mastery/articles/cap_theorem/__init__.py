@@ -1,0 +1,1 @@
+"""12 CAP Theorem Demystified: consistency against availability."""

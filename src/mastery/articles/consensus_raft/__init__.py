@@ -1,0 +1,1 @@
+"""15 Consensus & Raft: availability against strong consistency."""

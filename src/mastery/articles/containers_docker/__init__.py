@@ -1,0 +1,1 @@
+"""21 Containers & Docker: isolation against overhead."""

@@ -1,0 +1,1 @@
+"""04 CPU Scheduling & Context Switches: throughput against latency."""

@@ -1,0 +1,1 @@
+"""08 Database Indexes Deep Dive: read speed against write speed."""

@@ -1,0 +1,1 @@
+"""SD-04 Design: Real-Time Chat; WebSockets, ordering, fan-out."""

@@ -1,0 +1,1 @@
+"""SD-03 Design: Distributed Cache; high-performance caching."""

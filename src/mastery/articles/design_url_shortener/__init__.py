@@ -1,0 +1,1 @@
+"""SD-02 Design: URL Shortener; simple, scalable system."""

@@ -1,0 +1,1 @@
+"""24 Event-Driven Architecture: decoupling against complexity."""

@@ -1,0 +1,1 @@
+"""22 Kubernetes Essentials: abstraction against complexity."""

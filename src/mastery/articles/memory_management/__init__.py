@@ -1,0 +1,1 @@
+"""02 Memory Management: virtual against physical, swap against OOM."""

@@ -1,0 +1,1 @@
+"""23 Message Queues (Kafka vs RabbitMQ): throughput against latency."""

@@ -1,0 +1,1 @@
+"""19 Observability (Metrics, Logs, Traces): coverage against overhead."""

@@ -1,0 +1,1 @@
+"""01 Process vs Thread: isolation against efficiency."""

@@ -1,0 +1,1 @@
+"""17 Reliability Patterns: availability against complexity."""

@@ -1,0 +1,1 @@
+"""14 Replication Patterns: consistency against latency."""

@@ -1,0 +1,1 @@
+"""20 Security Fundamentals: security against convenience."""

@@ -1,0 +1,1 @@
+"""13 Sharding Strategies: query flexibility against scale."""

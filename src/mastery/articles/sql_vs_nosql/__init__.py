@@ -1,0 +1,1 @@
+"""11 SQL vs NoSQL Decision Guide: flexibility against scale."""

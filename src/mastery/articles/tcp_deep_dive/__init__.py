@@ -1,0 +1,1 @@
+"""05 TCP Deep Dive: reliability against latency."""

@@ -1,0 +1,1 @@
+"""26 Technical Debt Strategy: which debt to take, to watch and to pay."""

@@ -1,0 +1,1 @@
+"""16 Time, Clocks & Ordering: simplicity against accuracy."""
