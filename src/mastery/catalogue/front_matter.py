@@ -24,6 +24,15 @@ class Status(StrEnum):
     STABLE = "stable"
 
 
+class Role(StrEnum):
+    """Whom a reading path is for."""
+
+    JUNIOR = "junior"
+    MID = "mid"
+    SENIOR = "senior"
+    MANAGER = "manager"
+
+
 class Reading(StrEnum):
     """How much of an article a role needs."""
 
@@ -60,6 +69,11 @@ class QuickReference(Part, frozen=True, kw_only=True):
     headline: Headline | None = None
     no_honest_ratio: str | None = None
 
+    def __post_init__(self) -> None:
+        if (self.headline is None) == (self.no_honest_ratio is None):
+            # msgspec adds the path of the field and makes this its own error.
+            raise ValueError("give either a `headline` or the reason under `no_honest_ratio`")
+
 
 class Source(Part, frozen=True, kw_only=True):
     """Where a statement of the article can be read up."""
@@ -88,7 +102,7 @@ class FrontMatter(Part, frozen=True, kw_only=True):
     audience: str | None = None
     focus: str | None = None
     aliases: tuple[str, ...] = ()
-    roles: dict[str, Reading] = {}
+    roles: dict[Role, Reading] = {}
     requires: tuple[str, ...] = ()
     reviewed: datetime.date | None = None
     sources: tuple[Source, ...] = ()
