@@ -6,7 +6,7 @@ from mastery import lab
 
 PROMISED = {
     "declaring": {"experiment", "Experiment", "Arm", "Factor", "Metric", "Better", "Role", "Reference"},
-    "claiming": {"Claim", "Cited", "ratio", "value", "worst", "least"},
+    "claiming": {"Claim", "Cited", "Documented", "ratio", "value", "worst", "least"},
     "loading": {"Closed", "Open", "Arrivals"},
     "yielding": {"PerWorker", "Loader", "Recorded", "Once", "Batched", "Crash", "Result"},
     "ending": {"Refused", "Retry", "Unknown"},

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from mastery.store.home import cache_folder, config_folder, database, home
-from mastery.store.printable import first_unprintable, printable, printable_throughout
+from mastery.lab.printable import first_unprintable, printable, printable_throughout
 
 
 def test_one_variable_replaces_every_folder() -> None:

@@ -1,6 +1,6 @@
 """The measuring engine. What an experiment needs to be declared is imported from here; this list is the public interface."""
 
-from mastery.lab.claim import Cited, Claim, least, ratio, value, worst
+from mastery.lab.claim import Cited, Claim, Documented, least, ratio, value, worst
 from mastery.lab.experiment import Arm, Better, Experiment, Factor, Metric, Role, experiment
 from mastery.lab.load import Arrivals, Closed, Open
 from mastery.lab.operation import (
@@ -26,6 +26,7 @@ __all__ = [
     "Claim",
     "Closed",
     "Crash",
+    "Documented",
     "Experiment",
     "Factor",
     "Loader",

@@ -95,6 +95,19 @@ class Cited:
     version: str
 
 
+@dataclass(frozen=True, slots=True)
+class Documented:
+    """What a guardrail may come to by the documentation, whatever was seen: `decide` goes by the worse of the two.
+
+    `bound` is in the metric's unit, None where nothing limits it; it holds for the arms that have all these `levels`.
+    """
+
+    metric: str
+    bound: float | None
+    source: str
+    levels: Mapping[str, Level] = field(default_factory=dict)
+
+
 def ratio(
     metric: str, level: Level, *, over: Level, at: Mapping[str, Level] | None = None, every_level: str | None = None
 ) -> Subject:

@@ -21,7 +21,7 @@ from typing import Any
 
 from mastery.components.component import Component
 from mastery.errors import BrokenExperiment, UnknownName
-from mastery.lab.claim import Cited, Claim, ambiguities
+from mastery.lab.claim import Cited, Claim, Documented, ambiguities
 from mastery.lab.document import FactorRecord, MetricRecord
 from mastery.lab.load import Closed, Load
 from mastery.lab.reference import Reference
@@ -129,6 +129,7 @@ class Experiment:
     smallest_effect: float = 0.10
     claims: tuple[Claim, ...] = ()
     cited: tuple[Cited, ...] = ()
+    documented: tuple[Documented, ...] = ()
     references: tuple[Reference, ...] = ()
     # An exact experiment counts instead of timing: one block, no interval, no A/A arm.
     exact: bool = False
@@ -206,6 +207,7 @@ def experiment(
     resources: Mapping[str, Component] | None = None,
     claims: Sequence[Claim] = (),
     cited: Sequence[Cited] = (),
+    documented: Sequence[Documented] = (),
     references: Sequence[Reference] = (),
     **rest: Any,
 ) -> Callable[[TrialFunction], Experiment]:
@@ -222,6 +224,7 @@ def experiment(
             resources=dict(resources or {}),
             claims=tuple(claims),
             cited=tuple(cited),
+            documented=tuple(documented),
             references=tuple(references),
             source=source_hash(trial),
             **rest,

@@ -97,6 +97,11 @@ def declaration_of(plan: Plan) -> dict[str, Any]:
         "claims": {claim.id: claim.comparison.text() for claim in experiment.claims},
         "loads": {str(arm.index): repr(experiment.load_of(arm)) for arm in plan.arms},
         "resources": sorted(experiment.resources),
+        "documented": [
+            {"metric": each.metric, "source": each.source, "levels": dict(each.levels)}
+            | ({} if each.bound is None else {"bound": each.bound})
+            for each in experiment.documented
+        ],
     }
 
 
@@ -240,13 +245,13 @@ def _effect_record(
     plan = evidence.plan
     arm = plan.arms[effect.arm].index
     ratio, interval = effect.ratio, effect.interval if is_primary else effect.plain
-    why = ""
+    why, is_resampled = "", False
     if metric.name in PERCENTILES and (ratio is None or effect.blocks < evidence.complete_blocks):
         # Some trials have too few samples for a percentile of their own: resample the blocks instead of pairing.
         ours, theirs = evidence.histograms(arm), evidence.histograms(plan.baseline)
         resampled = resampled_effect(ours, theirs, PERCENTILES[metric.name], random=_random(plan, stream, arm, 1))
         if resampled is not None:
-            ratio, interval = resampled.ratio, resampled.interval
+            ratio, interval, is_resampled = resampled.ratio, resampled.interval, True
             if is_primary:
                 why = f"some trials have too few samples for a {metric.name} of their own: the interval is from resampled blocks"
     if is_primary and metric.name in doubted:
@@ -263,7 +268,7 @@ def _effect_record(
         low=_finite(interval.low) if interval else None,
         high=_finite(interval.high) if interval else None,
         blocks=effect.blocks,
-        adjusted=is_primary and plan.mode is not Mode.QUICK and not why,
+        adjusted=is_primary and plan.mode is not Mode.QUICK and not is_resampled,
         verdict=effect.verdict.value if is_primary and not why else None,
         relevant=effect.relevant and is_primary and not why,
         indication=is_primary and plan.mode is Mode.QUICK,

@@ -17,6 +17,7 @@ from mastery.lab.document import ComponentRecord, TrialRecord
 from mastery.lab.experiment import Arm, Experiment
 from mastery.lab.histogram import Histogram
 from mastery.lab.plan import Plan, Task
+from mastery.lab.printable import printable, printable_throughout
 from mastery.lab.worker import Void, in_worker
 
 
@@ -61,8 +62,10 @@ class Host:
             found = self.found[name]
             how, version = (found.how, found.version) if isinstance(found, Here) else (f"missing: {found.reason}", "")
             service = self._services.get(name)
-            configuration = dict(service.configuration()) if service is not None else {}
-            records.append(ComponentRecord(name=component.name, how=how, version=version, configuration=configuration))
+            configuration = printable_throughout(dict(service.configuration())) if service is not None else {}
+            records.append(
+                ComponentRecord(name=component.name, how=printable(how), version=printable(version), configuration=configuration)
+            )
         return tuple(records)
 
     def run_trial(self, plan: Plan, task: Task, *, clock: Callable[[], float]) -> tuple[TrialRecord, Histogram | None]:
@@ -141,16 +144,21 @@ class Host:
             "seconds": round(ended - started, 6),
         }
         if isinstance(answer, Void):
-            return TrialRecord(status="void", cause=answer.cause, **common)
+            # A program's last words may hold anything; a document holds only what may be printed.
+            return TrialRecord(status="void", cause=printable(answer.cause), **common)
         assert isinstance(answer, Conducted)
-        seen = answer.disturbance
+        seen = msgspec.to_builtins(answer.disturbance) if answer.disturbance else {}
         return TrialRecord(
             status="ok",
             metrics=answer.metrics,
             load=answer.load,
-            notes=answer.notes,
-            steal=(seen.steal_share or 0.0) if seen else 0.0,
-            switches={"voluntary": seen.voluntary_switches, "involuntary": seen.involuntary_switches} if seen else {},
+            notes=printable_throughout(answer.notes),
+            steal=seen.pop("steal_share", None) or 0.0,
+            switches={
+                "voluntary": seen.pop("voluntary_switches", 0),
+                "involuntary": seen.pop("involuntary_switches", 0),
+            },
+            disturbance={name: float(figure) for name, figure in seen.items() if figure is not None},
             **common,
         )
 

@@ -1,11 +1,8 @@
 """What a finished run advises its reader: disturbances, doubts and refusals, each with a remedy."""
 
+from mastery.lab.advice import advise_on_disturbance
+from mastery.lab.disturbance import Disturbance
 from mastery.lab.document import AdviceRecord, RunDocument, TrialRecord
-
-# Above these shares a disturbance is worth a sentence; it never voids a trial (26 % of steal was seen on one machine,
-# and voiding would have left nothing).
-STEAL_SHARE = 0.05
-FOLDING_SHARE = 0.5
 
 
 def remarks(document: RunDocument) -> list[AdviceRecord]:
@@ -15,7 +12,7 @@ def remarks(document: RunDocument) -> list[AdviceRecord]:
         _quick(document),
         _interrupted(document),
         *_voids(document),
-        _steal(ok),
+        *_disturbances(ok),
         _drifting(ok),
         _unstable(ok),
         _alarm(document),
@@ -58,14 +55,27 @@ def _voids(document: RunDocument) -> list[AdviceRecord]:
     ]
 
 
-def _steal(trials: list[TrialRecord]) -> AdviceRecord | None:
-    disturbed = [trial for trial in trials if trial.steal > STEAL_SHARE]
-    if len(disturbed) * 4 < len(trials) or not trials:
-        return None
-    return AdviceRecord(
-        code="steal",
-        text=f"The hypervisor took more than {STEAL_SHARE:.0%} of the processors in {len(disturbed)} of {len(trials)} trials.",
-        remedy="Ratios within blocks still hold; for absolute figures run on a machine that is yours alone.",
+def _disturbances(trials: list[TrialRecord]) -> list[AdviceRecord]:
+    """What disturbed the trials from outside, said once for all of them; it never voids a trial (26 % of steal was seen
+    on one machine, and voiding would have left nothing)."""
+    seen = tuple(disturbance_of(trial) for trial in trials)
+    return [AdviceRecord(code=each.code, text=each.text, remedy=each.remedy) for each in advise_on_disturbance(seen)]
+
+
+def disturbance_of(trial: TrialRecord) -> Disturbance:
+    """What the engine read beside the trial, as it stands in its record."""
+    read = trial.disturbance
+    return Disturbance(
+        elapsed_ns=int(read.get("elapsed_ns", 0)),
+        steal_share=trial.steal,
+        voluntary_switches=trial.switches.get("voluntary", 0),
+        involuntary_switches=trial.switches.get("involuntary", 0),
+        major_faults=int(read.get("major_faults", 0)),
+        throttled_periods=int(read["throttled_periods"]) if "throttled_periods" in read else None,
+        throttled_ns=int(read["throttled_ns"]) if "throttled_ns" in read else None,
+        cpu_pressure_share=read.get("cpu_pressure_share"),
+        memory_pressure_share=read.get("memory_pressure_share"),
+        io_pressure_share=read.get("io_pressure_share"),
     )
 
 

@@ -13,8 +13,8 @@ import msgspec
 
 from mastery.errors import HostileImport
 from mastery.lab.document import SCHEMA, EffectRecord, Estimate, GuardrailRecord, ReferenceRecord, RunDocument
-from mastery.store.integrity import canonical_text, is_intact
-from mastery.store.printable import first_unprintable
+from mastery.lab.integrity import canonical_text, is_intact
+from mastery.lab.printable import first_unprintable
 from mastery.store.records import LoggedEvent, Origin, ReceivedRun
 
 LINE_LIMIT_BYTE = 16 * 2**20

@@ -21,8 +21,8 @@ import msgspec
 
 from mastery.errors import StoreError, UnknownName, UsageError
 from mastery.lab.document import RunDocument, TrialRecord, canonical, plain
+from mastery.lab.integrity import is_intact
 from mastery.store.failures import damaged, explained
-from mastery.store.integrity import is_intact
 from mastery.store.records import Imported, LoggedEvent, OpenRun, Origin, ReceivedRun, RunRow, Standing
 from mastery.store.rows import COLUMNS, fingerprint_of, insert_closed, row_of, standing_of
 from mastery.store.schema import BUSY_TIMEOUT_S, connect_to_read, connect_to_write

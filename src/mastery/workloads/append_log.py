@@ -10,14 +10,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from mastery.components.crash_states import POSIX, Exploration, Tally, explore, tally
+from mastery.components.crash_states import POSIX, Exploration, explore, tally
 from mastery.components.file_operations import Files, Operation
+from mastery.components.power_cut import Aftermath, Argument, WriterCall
 
 # A log never grows beyond this: it starts over, so that an arm that never waits for the disk cannot fill it.
 RING_BYTE = 64 << 20
 EVERY = 16
+# A writer that is to be cut never gets so far; one whose states are enumerated must be short, yet hold a whole batch.
+MOST_RECORDS = 100_000
+FEW_RECORDS = 20
 # How far behind its acknowledgements the lying log flushes.
 LIE_S = 0.01
 _HEADER = struct.Struct("<QI")
@@ -241,14 +245,52 @@ def make_log(folder: Path, **_: object) -> None:
     (folder / "log").touch()
 
 
-def crash_states(folder: Path, policy: Policy, *, record_byte: int, most: int, seed: int = 0) -> tuple[Exploration, Tally]:
-    """What a crash at any call of a short log may leave, worked out from the calls themselves: possibilities, not frequencies."""
-    make_log(folder)
-    calls: list[Operation] = []
-    with Files(folder, lambda _: None, tell=calls.append) as files:
-        write_records(files, policy, record_byte=record_byte, most=most)
-    found = explore(calls, POSIX, before={"log": b""}, seed=seed)
-    return found, tally(found, lambda state: _records_in(state.get("log", b""), record_byte))
+def writing(*, policy: str, record_byte: int) -> WriterCall:
+    """The call that a place runs until it is cut."""
+    arguments: dict[str, Argument] = {"policy": policy, "record_byte": record_byte, "most": MOST_RECORDS}
+    return WriterCall(f"{__name__}:write_until_killed", arguments, prepare=f"{__name__}:make_log")
+
+
+@dataclass(frozen=True, slots=True)
+class LogLeft:
+    """What a crash left of a log, in the metrics of the experiment and the notes beside them."""
+
+    metrics: dict[str, float]
+    notes: dict[str, Any]
+
+
+def judge_log(after: Aftermath, *, record_byte: int) -> LogLeft:
+    """Holds what was acknowledged, outside of what was cut, against what can be read after the restart."""
+    found = read_log(after.folder, record_byte=record_byte)
+    recent = frozenset(after.acknowledged_since_journal_write)
+    metrics = {
+        "acknowledged": len(after.acknowledged),
+        "found": len(found.whole),
+        "torn": found.torn,
+        "lost": len(frozenset(after.acknowledged) - found.whole),
+        "lost_share": len(recent - found.whole) / max(1, len(recent)),
+    }
+    return LogLeft(metrics, {"kind": after.kind, "models": after.models, "cut_after_s": after.cut_after_s})
+
+
+def states_after(folder: Path, *, policy: str, record_byte: int) -> Callable[[], Exploration]:
+    """What a crash at any call of a short log may leave, worked out from the calls themselves when it is called."""
+
+    def work_out() -> Exploration:
+        make_log(folder)
+        calls: list[Operation] = []
+        with Files(folder, lambda _: None, tell=calls.append) as files:
+            write_records(files, Policy(policy), record_byte=record_byte, most=FEW_RECORDS)
+        return explore(calls, POSIX, before={"log": b""})
+
+    return work_out
+
+
+def judge_states(explored: Exploration, *, record_byte: int) -> LogLeft:
+    """The worst of all states: possibilities, not frequencies."""
+    worst_case = tally(explored, lambda files: _records_in(files.get("log", b""), record_byte))
+    notes = {"orders_tried": explored.tried, "orders_total": explored.total, "model": explored.model.name}
+    return LogLeft({"lost": worst_case.worst_lost, "torn": worst_case.worst_torn}, notes)
 
 
 def _records_in(data: bytes, record_byte: int) -> dict[int, bool]:

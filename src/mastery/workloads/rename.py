@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from mastery.components.power_cut import Argument, WriterCall
+
 OLD = b"old " * 2048
 NEW = b"new " * 4096
 NAME = "config"
@@ -36,6 +38,12 @@ class RenameFound:
 
     outcome: Outcome
     stray: bool
+
+    def metrics(self, *, replacing: bool) -> dict[str, float]:
+        """One trial in the metrics of the experiment: each a count of 0 or 1."""
+        counted = {each.value: float(self.outcome is each) for each in (Outcome.NEW, Outcome.EMPTY, Outcome.ABSENT, Outcome.TORN)}
+        lost = float(self.outcome is not Outcome.NEW)
+        return {**counted, "lost": lost, "stray": float(self.stray), "damaged": float(self.is_damaged(replacing=replacing))}
 
     def is_damaged(self, *, replacing: bool) -> bool:
         """Neither the old nor the new content: for a new name, its absence is the old state and no damage."""
@@ -75,6 +83,12 @@ def _flush_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     os.fsync(descriptor)
     os.close(descriptor)
+
+
+def dancing(*, replacing: bool, flush: str, flush_another: bool) -> WriterCall:
+    """The call that a place runs before it is cut."""
+    steps: dict[str, Argument] = {"replacing": replacing, "flush": flush, "flush_another": flush_another}
+    return WriterCall(f"{__name__}:write_and_rename", steps, prepare=f"{__name__}:make_old")
 
 
 def read_name(folder: Path) -> RenameFound:
