@@ -159,9 +159,10 @@ class AppendLog:
                 finally:
                     self._turn.acquire()
                     self._is_flushing = False
+                    # After a flush that failed, too: whoever waits for it tries by itself and learns why.
+                    self._turn.notify_all()
                 self.flushes += 1
                 self._flushed = covers
-                self._turn.notify_all()
 
 
 def _write_whole(path: Path) -> None:
