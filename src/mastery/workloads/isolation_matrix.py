@@ -29,6 +29,11 @@ class Cell:
     example: str = ""
     others: Mapping[str, int] | None = None
 
+    def metrics(self) -> dict[str, float]:
+        """What the cell counted. Where none of its orders showed the anomaly and some could not be judged, nothing is known."""
+        counted = {"unknown": float(self.unknown), "aborted": float(self.aborted), "tried": float(self.tried)}
+        return counted if self.unknown and not self.anomalies else {"anomalies": float(self.anomalies), **counted}
+
 
 def try_orders(case: Case, orders: Orders, connect: Callable[[], Stage], *, judge: Judge = find_anomalies) -> Cell:
     """Plays every chosen order on fresh rows and counts what its history proves; an unknown one is never counted as clean."""

@@ -74,5 +74,5 @@ def anomaly_matrix(arm: Arm, postgres: PostgresAddress) -> Generator[Any, Result
     result = yield Once(try_on_postgres(arm.case, arm.level, postgres, at_most=arm.orders, seed=10))
     result.in_effect("transaction_isolation", level_in_effect(postgres, arm.level), arm.level)
     cell = result.value
-    result.record(anomalies=cell.anomalies, unknown=cell.unknown, aborted=cell.aborted, tried=cell.tried)
+    result.record(**cell.metrics())
     result.note(orders_tried=cell.tried, orders_total=cell.total, example=cell.example, others=dict(cell.others))
