@@ -3,7 +3,6 @@
 import re
 import secrets
 import signal
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -22,23 +21,24 @@ from mastery.components.machine_lock import measure_alone
 from mastery.components.run_folder import Chosen, is_owned, make_run_folder
 from mastery.components.upward import errors_come_back
 from mastery.components.watcher import guarded_folder
-from mastery.errors import DomainError, MasteryError, NeedsExtra, StoreError
+from mastery.errors import DomainError, MasteryError, NeedsExtra
 from mastery.lab.advice import advise_on_machine, advise_on_noise
-from mastery.lab.document import AdviceRecord, PredictionRecord, RunDocument, TrialRecord
-from mastery.lab.event import AnyEvent, Judged, TrialFinished
+from mastery.lab.document import AdviceRecord, PredictionRecord, TrialRecord
+from mastery.lab.event import AnyEvent
 from mastery.lab.experiment import Experiment
 from mastery.lab.histogram import Histogram
 from mastery.lab.hosting import Host, find_components
+from mastery.lab.interruption import interruption_of_trials
 from mastery.lab.layout import Layout, lay_out, statements_of
 from mastery.lab.machine import capture
 from mastery.lab.noise import measure_noise
-from mastery.lab.plan import Header, Plan, Task
+from mastery.lab.plan import Header, Task
 from mastery.lab.planning import Mode
 from mastery.lab.recovery import begun, close_killed
 from mastery.lab.run import perform
 from mastery.store.home import cache_folder, database
+from mastery.store.keeper import Keeper
 from mastery.store.store import Store
-from mastery.store.transfer import spill
 
 OnEvent = Callable[[AnyEvent], None]
 
@@ -141,59 +141,21 @@ def _measure(prepared: Prepared, prediction: PredictionRecord, site: Site, owner
             prediction=prediction,
             advice=tuple(advice),
         )
-        plan = _plan(prepared, header)
+        plan = prepared.layout.plan(prepared.experiment, header, seed=prepared.request.seed or 0)
         store.open_run(begun(plan, name=prepared.request.experiment), owner=owner)
-        keeper = _Keeper(store, prepared.run)
+        keeper = Keeper(store, prepared.run)
         began = time.monotonic()
+        with interruption_of_trials() as interruption:
 
-        def start_trial(task: Task) -> tuple[TrialRecord, Histogram | None]:
-            keeper.raise_if_full()
-            return host.run_trial(plan, task, clock=lambda: time.monotonic() - began)
+            def start_trial(task: Task) -> tuple[TrialRecord, Histogram | None]:
+                keeper.raise_if_full()
+                with interruption.allowed():
+                    return host.run_trial(plan, task, clock=lambda: time.monotonic() - began)
 
-        for event in perform(plan, start_trial, time.monotonic, finished=_now):
-            keeper.keep(event)
-            on_event(event)
+            for event in perform(plan, start_trial, time.monotonic, finished=_now):
+                keeper.keep(event)
+                on_event(event)
     return 130 if keeper.stopped == "interrupted" else 0
-
-
-@dataclass(slots=True)
-class _Keeper:
-    """Puts what a run tells into the store. A store that takes no more ends the run as Ctrl-C would, and loses nothing."""
-
-    store: Store
-    run: str
-    stopped: str = "planned"
-    refusal: StoreError | None = None
-
-    def raise_if_full(self) -> None:
-        if self.refusal is not None:
-            raise KeyboardInterrupt
-
-    def keep(self, event: AnyEvent) -> None:
-        if isinstance(event, TrialFinished) and self.refusal is None:
-            try:
-                self.store.append_trial(self.run, event.trial)
-            except StoreError as refusal:
-                self.refusal = refusal
-        if isinstance(event, Judged):
-            self.stopped = event.document.stopped
-            _close(self.store, event.document)
-
-
-def _plan(prepared: Prepared, header: Header) -> Plan:
-    layout = prepared.layout
-    return Plan(
-        experiment=prepared.experiment,
-        header=header,
-        mode=prepared.request.mode,
-        seed=prepared.request.seed or 0,
-        trial_s=layout.trial_s,
-        budget_s=layout.budget_s,
-        arms=layout.arms,
-        skipped=layout.skipped,
-        references=layout.references,
-        absent=layout.absent,
-    )
 
 
 def close_killed_runs(catalogue: Catalogue) -> tuple[str, ...]:
@@ -222,17 +184,6 @@ def _reload(header: Mapping[str, object], catalogue: Catalogue) -> Experiment | 
         return None if is_file_name(name) else load_experiment(name, catalogue)
     except MasteryError:
         return None
-
-
-def _close(store: Store, document: RunDocument) -> None:
-    """Stores the document; where that fails nothing is lost: it is written elsewhere, and the error says where."""
-    try:
-        store.close_run(document)
-    except StoreError as refused:
-        path = spill(document, [Path.cwd(), Path(tempfile.gettempdir())])
-        raise StoreError(
-            f"{refused.message} The run is kept in {path}.", remedy=f"{refused.remedy} Then: mastery import {path}"
-        ) from refused
 
 
 def _now() -> str:

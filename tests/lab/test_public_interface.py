@@ -9,6 +9,7 @@ PROMISED = {
     "claiming": {"Claim", "Cited", "Documented", "ratio", "value", "worst", "least"},
     "loading": {"Closed", "Open", "Arrivals"},
     "yielding": {"PerWorker", "Loader", "Recorded", "Once", "Batched", "Crash", "Result"},
+    "striking": {"Fault", "FaultKind"},
     "ending": {"Refused", "Retry", "Unknown"},
 }
 

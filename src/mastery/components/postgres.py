@@ -135,6 +135,16 @@ class PostgresServer:
         if self._program is not None:
             self._program.kill()
 
+    def pause(self) -> None:
+        """SIGSTOP for the whole server: connections stay open and nothing answers."""
+        if self._program is not None:
+            self._program.pause()
+
+    def resume(self) -> None:
+        """Lets a paused server go on."""
+        if self._program is not None:
+            self._program.resume()
+
     def stop(self) -> None:
         """Ends it and removes its data."""
         if self._program is not None:

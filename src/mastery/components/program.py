@@ -79,6 +79,21 @@ class Program:
             if left:
                 raise self.failure(f"left process {left[0].pid} that does not end")
 
+    def pause(self) -> None:
+        """SIGSTOP for the program and everything it started: it keeps its connections and answers nothing."""
+        self._send_all(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT for all of them."""
+        self._send_all(signal.SIGCONT)
+
+    def _send_all(self, number: signal.Signals) -> None:
+        if self.is_running():
+            # The parent first: it must not start another child, or end one that does not answer, in between.
+            self._process.send_signal(number)
+            for each in processes.descendants(self.pid):
+                processes.send(each, number)
+
     def stop(self, number: signal.Signals = signal.SIGTERM, *, timeout_s: float = 10.0) -> None:
         """Asks it to end by its own signal, and kills it when it has not ended in time; may be called twice."""
         if self.is_running():

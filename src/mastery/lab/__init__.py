@@ -2,6 +2,7 @@
 
 from mastery.lab.claim import Cited, Claim, Documented, least, ratio, value, worst
 from mastery.lab.experiment import Arm, Better, Experiment, Factor, Metric, Role, experiment
+from mastery.lab.fault import Fault, FaultKind
 from mastery.lab.load import Arrivals, Closed, Open
 from mastery.lab.operation import (
     Batched,
@@ -29,6 +30,8 @@ __all__ = [
     "Documented",
     "Experiment",
     "Factor",
+    "Fault",
+    "FaultKind",
     "Loader",
     "Metric",
     "Once",

@@ -23,6 +23,7 @@ from mastery.components.component import Component
 from mastery.errors import BrokenExperiment, UnknownName
 from mastery.lab.claim import Cited, Claim, Documented, ambiguities
 from mastery.lab.document import FactorRecord, MetricRecord
+from mastery.lab.fault import Fault
 from mastery.lab.load import Closed, Load
 from mastery.lab.reference import Reference
 
@@ -97,6 +98,8 @@ class Arm:
     index: int
     levels: Mapping[str, Level]
     is_baseline: bool = False
+    # The factors in which it differs from the baseline of this run; `only` may ask for them.
+    differs: frozenset[str] = frozenset()
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -126,6 +129,8 @@ class Experiment:
     only: Callable[[Arm], bool] | None = None
     # The names of the resources that an arm needs; all of them where this is left out.
     needs: Callable[[Arm], Sequence[str]] | None = None
+    # What strikes the services while a trial of the arm runs.
+    faults: Callable[[Arm], Sequence[Fault]] | None = None
     smallest_effect: float = 0.10
     claims: tuple[Claim, ...] = ()
     cited: tuple[Cited, ...] = ()
@@ -181,7 +186,8 @@ class Experiment:
         names = [factor.name for factor in self.factors]
         arms: list[Arm] = []
         for combination in combinations:
-            arm = Arm(len(arms), dict(zip(names, combination, strict=True)), is_baseline=combination == home)
+            differs = frozenset(name for name, own, at_home in zip(names, combination, home, strict=True) if own != at_home)
+            arm = Arm(len(arms), dict(zip(names, combination, strict=True)), is_baseline=not differs, differs=differs)
             if arm.is_baseline or self.only is None or self.only(arm):
                 arms.append(arm)
         return tuple(arms)

@@ -1,6 +1,7 @@
 """What a run found: estimates, effects, guardrails, claims, references, frontier and advice, put into its document."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -21,7 +22,7 @@ from mastery.lab.document import (
 )
 from mastery.lab.evidence import Evidence
 from mastery.lab.experiment import Better, Metric, Role
-from mastery.lab.frontier import Objective, Summary, standings
+from mastery.lab.frontier import Objective, Summary, frontier, standings
 from mastery.lab.guardrail import guardrail
 from mastery.lab.histogram import merge_all
 from mastery.lab.judgement import Effect, Judgement, judge, withhold
@@ -76,7 +77,7 @@ def document_of(evidence: Evidence, *, rule: RuleRecord, stopped: str, finished:
             for each in experiment.cited
         ],
         references=references,
-        frontier=_frontier(evidence),
+        frontier=_frontier(evidence, estimates),
         advice=list(header.advice),
         orders_tried=_orders_tried(evidence),
         histograms=_histograms(evidence),
@@ -325,7 +326,7 @@ def _absent(plan: Plan) -> list[ReferenceRecord]:
     ]
 
 
-def _frontier(evidence: Evidence) -> FrontierRecord | None:
+def _frontier(evidence: Evidence, estimates: Sequence[Estimate]) -> FrontierRecord | None:
     """Which arms nothing beats on the primary metric and every guardrail and cost together."""
     experiment = evidence.plan.experiment
     chosen = [experiment.primary, *(m for m in experiment.metrics if m.role != Role.RESPONSE and m is not experiment.primary)]
@@ -333,12 +334,24 @@ def _frontier(evidence: Evidence) -> FrontierRecord | None:
         return None
     objectives = [Objective(metric.better, Summary.WORST if metric.role == Role.GUARDRAIL else Summary.MEDIAN) for metric in chosen]
     arms = len(evidence.plan.arms)
-    by_block = np.stack([evidence.table(metric.name)[:, :arms] for metric in chosen], axis=-1)
-    places = standings(by_block, objectives, random=_random(evidence.plan, 0xF0))
+    tables = [evidence.table(metric.name)[:, :arms] for metric in chosen]
+    places = standings(np.stack(tables, axis=-1), objectives, random=_random(evidence.plan, 0xF0))
+    # The frontier of this run is that of the figures it shows: a percentile of the pooled samples is not the median of
+    # the trials' own. How often it stays so is asked of whole blocks.
+    points = np.full((arms, len(chosen)), math.nan)
+    for column, (metric, table) in enumerate(zip(chosen, tables, strict=True)):
+        for row, arm in enumerate(evidence.plan.arms):
+            shown = next((each for each in estimates if (each.arm, each.metric) == (arm.index, metric.name)), None)
+            present = table[:, row][~np.isnan(table[:, row])]
+            if shown is not None:
+                points[row, column] = math.nan if shown.withheld else shown.value
+            elif present.size:
+                points[row, column] = present.max() if metric.better == Better.LOWER else present.min()
+    on_it = frontier(points, [metric.better for metric in chosen])
     index = [arm.index for arm in evidence.plan.arms]
     return FrontierRecord(
         metrics=[metric.name for metric in chosen],
-        arms=[index[place.arm] for place in places if place.on_frontier],
+        arms=[index[row] for row in range(arms) if on_it[row]],
         share={str(index[place.arm]): place.share for place in places},
     )
 

@@ -15,6 +15,7 @@ from mastery.errors import MasteryError
 from mastery.lab.conduct import Assignment, Conducted, conduct
 from mastery.lab.document import ComponentRecord, TrialRecord
 from mastery.lab.experiment import Arm, Experiment
+from mastery.lab.fault import strike, strikes
 from mastery.lab.histogram import Histogram
 from mastery.lab.plan import Plan, Task
 from mastery.lab.printable import printable, printable_throughout
@@ -80,7 +81,8 @@ class Host:
         try:
             with ExitStack() as stack:
                 addresses, before = self._prepare(arm, stack)
-                answer = in_worker(partial(_work, plan, task, arm, addresses), timeout_s=self._patience_s(task))
+                work = partial(_work, plan, task, arm, addresses)
+                answer = in_worker(work, timeout_s=self._patience_s(task), meanwhile=self._meanwhile(arm, task))
                 after = self._counters()
         except Exception as failure:
             self._restart()
@@ -90,6 +92,13 @@ class Host:
         moved = {name: after[name] - before[name] for name in after if name in before and after[name] != before[name]}
         record = msgspec.structs.replace(record, counters=moved)
         return record, answer.histogram if isinstance(answer, Conducted) else None
+
+    def _meanwhile(self, arm: Arm, task: Task) -> list[tuple[float, Callable[[], None]]]:
+        """The faults of an arm, as things to be done to the services; a reference tool is spared them."""
+        if self.experiment.faults is None or task.slot.reference is not None:
+            return []
+        planned = strikes(tuple(self.experiment.faults(arm)), seed=task.seed)
+        return [(each.at_s, partial(strike, self._services.get(each.resource), each)) for each in planned]
 
     def _patience_s(self, task: Task) -> float:
         return max(self.experiment.timeout_s, 5.0 * task.seconds + 10.0 * self.experiment.overhead_s)

@@ -9,6 +9,7 @@ from mastery.components.component import Here, Missing
 from mastery.errors import MachineCannot, UnknownName, UsageError
 from mastery.lab.document import ArmRecord
 from mastery.lab.experiment import Arm, Experiment, Factor, Level, Role
+from mastery.lab.plan import Header, Plan
 from mastery.lab.planning import FEWEST_BLOCKS, Mode, budget_sum
 from mastery.lab.reference import Reference
 from mastery.lab.standing import find_arm, home_levels
@@ -28,6 +29,7 @@ ENGINE_OVERHEAD_S = 0.02
 class Layout:
     """The arms and the length of a trial, as they follow from the declaration, the machine and the budget."""
 
+    mode: Mode
     arms: tuple[Arm, ...]
     skipped: tuple[ArmRecord, ...]
     trial_s: float
@@ -40,6 +42,21 @@ class Layout:
     def expected_s(self) -> float:
         """About how long the run will take at the most."""
         return self.budget_s
+
+    def plan(self, experiment: Experiment, header: Header, *, seed: int) -> Plan:
+        """The plan of one run by this layout."""
+        return Plan(
+            experiment=experiment,
+            header=header,
+            mode=self.mode,
+            seed=seed,
+            trial_s=self.trial_s,
+            budget_s=self.budget_s,
+            arms=self.arms,
+            skipped=self.skipped,
+            references=self.references,
+            absent=self.absent,
+        )
 
 
 def lay_out(
@@ -72,7 +89,7 @@ def lay_out(
             )
         # The mode's own budget is a habit, not a promise: an experiment whose trials are long takes the time it needs.
         budget = cost.needed_s * 1.1
-    return Layout(arms, skipped, trial_s, budget, slots, references, absent)
+    return Layout(mode, arms, skipped, trial_s, budget, slots, references, absent)
 
 
 def _levels(factor: Factor, words: Sequence[str]) -> list[Level]:

@@ -10,7 +10,8 @@ import select
 import signal
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,14 @@ class Void:
     cause: str
 
 
-def in_worker(job: Callable[[], Any], *, timeout_s: float) -> Any:
+Meanwhile = Sequence[tuple[float, Callable[[], None]]]
+
+
+def in_worker(job: Callable[[], Any], *, timeout_s: float, meanwhile: Meanwhile = ()) -> Any:
     """Runs `job` in a fork and returns what it returned, or `Void` when it did not get that far.
 
-    An interrupt of the run ends the worker and is raised again.
+    `meanwhile` holds what this process does while the worker works: pairs of seconds since the fork and a function, in
+    order of time; what the worker does not live to see is left out. An interrupt ends the worker and is raised again.
     """
     out, into = os.pipe()
     kills_before = _out_of_memory_kills()
@@ -48,7 +53,7 @@ def in_worker(job: Callable[[], Any], *, timeout_s: float) -> Any:
     pid, tether = fork_tethered(work)
     os.close(into)
     try:
-        packed = _read_all(out, pid, timeout_s)
+        packed = _read_all(out, pid, timeout_s, meanwhile)
     except BaseException:
         _end(pid)
         raise
@@ -77,12 +82,14 @@ def _answer(job: Callable[[], Any]) -> bytes:
         return pickle.dumps(Void(f"raised {type(failure).__name__}: {failure} ({where})"))
 
 
-def _read_all(descriptor: int, pid: int, timeout_s: float) -> bytes | None:
+def _read_all(descriptor: int, pid: int, timeout_s: float, meanwhile: Meanwhile) -> bytes | None:
     """Everything the worker wrote until it ended, or None when the time ran out first.
 
     The end of the pipe is not enough: what the worker has forked and left behind holds the pipe open as well.
     """
-    deadline = time.monotonic() + timeout_s
+    begun = time.monotonic()
+    deadline = begun + timeout_s
+    due = deque(meanwhile)
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     with _end_of(pid) as ended:
@@ -90,10 +97,14 @@ def _read_all(descriptor: int, pid: int, timeout_s: float) -> bytes | None:
             poll.register(ended, select.POLLIN)
         parts: list[bytes] = []
         while True:
-            left_s = deadline - time.monotonic()
-            if left_s <= 0:
+            now = time.monotonic()
+            if now >= deadline:
                 return None
-            ready = [each for each, _ in poll.poll(left_s * 1000)]
+            if due and now - begun >= due[0][0]:
+                due.popleft()[1]()
+                continue
+            until = min(deadline, begun + due[0][0]) if due else deadline
+            ready = [each for each, _ in poll.poll(max(0.0, until - now) * 1000)]
             # When it has ended, all that it wrote waits in the pipe already.
             if descriptor in ready or (ready and select.select([descriptor], [], [], 0)[0]):
                 part = os.read(descriptor, _READ_AT_ONCE)

@@ -8,14 +8,15 @@ from mastery.components.fio import FioCommit
 from mastery.lab import Arm, Claim, Closed, Documented, Factor, Metric, Reference, Result, experiment, ratio, worst
 from mastery.workloads.append_log import AppendLog, FlushCall, Layout, LogKind, Policy
 
+DETAILS = {"call", "layout", "record"}
+
 
 def makes_sense(arm: Arm) -> bool:
-    """A log that never flushes has no call to choose, O_DSYNC flushes every write, and a group needs company."""
-    if arm.sync == "never":
-        return bool(arm.call == "fdatasync" and arm.committers == 1)
-    if arm.call == "o_dsync":
-        return bool(arm.sync == "every" and arm.committers == 1)
-    return bool(arm.sync != "group" or arm.committers > 1)
+    """Promises under every number of committers, details one at a time beside the baseline; a group needs company."""
+    if arm.differs & DETAILS:
+        return len(arm.differs) == 1
+    alone = arm.committers == 1
+    return bool({"never": alone, "group": not alone}.get(arm.sync, True))
 
 
 @experiment(

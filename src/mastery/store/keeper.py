@@ -1,0 +1,46 @@
+"""Puts what a run tells into the store, trial by trial, and loses nothing when the store takes no more."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from mastery.errors import StoreError
+from mastery.lab.document import RunDocument
+from mastery.lab.event import AnyEvent, Judged, TrialFinished
+from mastery.store.store import Store
+from mastery.store.transfer import spill
+
+
+@dataclass(slots=True)
+class Keeper:
+    """Puts what a run tells into the store. A store that takes no more ends the run as Ctrl-C would, and loses nothing."""
+
+    store: Store
+    run: str
+    stopped: str = "planned"
+    refusal: StoreError | None = None
+
+    def raise_if_full(self) -> None:
+        if self.refusal is not None:
+            raise KeyboardInterrupt
+
+    def keep(self, event: AnyEvent) -> None:
+        if isinstance(event, TrialFinished) and self.refusal is None:
+            try:
+                self.store.append_trial(self.run, event.trial)
+            except StoreError as refusal:
+                self.refusal = refusal
+        if isinstance(event, Judged):
+            self.stopped = event.document.stopped
+            _close(self.store, event.document)
+
+
+def _close(store: Store, document: RunDocument) -> None:
+    """Stores the document; where that fails nothing is lost: it is written elsewhere, and the error says where."""
+    try:
+        store.close_run(document)
+    except StoreError as refused:
+        path = spill(document, [Path.cwd(), Path(tempfile.gettempdir())])
+        raise StoreError(
+            f"{refused.message} The run is kept in {path}.", remedy=f"{refused.remedy} Then: mastery import {path}"
+        ) from refused
