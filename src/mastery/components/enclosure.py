@@ -136,9 +136,10 @@ def _relay_to(pid: int) -> None:
         except ProcessLookupError:
             return
 
-    signal.signal(signal.SIGTERM, relay)
-    # The terminal's hang-up reaches the run process by itself, as Ctrl-C does.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    for number in _RELAYED:
+        # Below `nohup` a hang-up stays ignored. From a terminal it reaches the run process twice, which heeds it once.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, relay)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _RELAYED)
 
 

@@ -65,7 +65,7 @@ def make_run_folder(runs: Path, run: str, *, on: Path | None = None, chosen: Cho
     sockets = _sockets_base() / run
     folder = runs / run
     try:
-        runs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_private(runs)
         with gate(runs):
             folder.mkdir(mode=0o700)
             lock = _own(folder)
@@ -89,6 +89,13 @@ def make_run_folder(runs: Path, run: str, *, on: Path | None = None, chosen: Cho
             os.close(lock)
     chosen = chosen or Chosen()
     return RunFolder(Site(run, data.absolute(), sockets, chosen.choices, chosen.targets), folder, lock)
+
+
+def _make_private(folder: Path) -> None:
+    """Like `mkdir(parents=True)`, which would make the parents as open as the user's umask allows."""
+    if not folder.is_dir():
+        _make_private(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def _cannot_write(place: Path, refused: OSError) -> DomainError:
