@@ -11,14 +11,22 @@ def varying(document: RunDocument) -> tuple[str, ...]:
     )
 
 
+# With more factors than these, a row of bare levels tells nobody which is which, and fits no column.
+MOST_BARE = 3
+
+
 def heading(document: RunDocument) -> str:
-    """What stands above the column of arms: the names of the varying factors."""
+    """What stands above the column of arms: the names of the varying factors, or that the rows name what differs."""
+    if len(varying(document)) > MOST_BARE:
+        return "arm: what differs from *"
     return printable(" ".join(varying(document))) or "arm"
 
 
 def short(document: RunDocument, arm: ArmRecord) -> str:
-    """The levels alone, for a column whose heading names the factors: `every 4096`."""
+    """The levels alone, for a column whose heading names the factors: `every 4096`; with many factors what differs."""
     names = varying(document)
+    if len(names) > MOST_BARE and not arm.baseline:
+        return difference(document, arm.index, document.baseline.index)[0]
     return printable(" ".join(level(arm.levels[name]) for name in names if name in arm.levels)) or "the only arm"
 
 
@@ -32,7 +40,9 @@ def long(document: RunDocument, index: int) -> str:
 def difference(document: RunDocument, index: int, over: int) -> tuple[str, str]:
     """Two arms named by what differs between them only: (`sync=never`, `sync=every`)."""
     mine, theirs = document.arm(index).levels, document.arm(over).levels
-    names = [name for name in mine if mine[name] != theirs.get(name)]
+    # In the order of the declaration: a stored document holds its levels in the order of the alphabet.
+    declared = [factor.name for factor in document.factors if factor.name in mine]
+    names = [name for name in declared if mine[name] != theirs.get(name)]
     if not names:
         return long(document, index), long(document, over)
     return (
