@@ -73,16 +73,17 @@ def met_half_way(address: PostgresAddress, order: Order) -> Loader:
 
 @pytest.mark.parametrize(
     ("order", "deadlocks", "is_retried"),
-    [(Order.AS_IT_COMES, 1, True), (Order.SORTED, 0, False), (Order.TIMEOUT, 0, True), (Order.ADVISORY, 0, False)],
+    [(Order.AS_IT_COMES, True, True), (Order.SORTED, False, False), (Order.TIMEOUT, False, True), (Order.ADVISORY, False, False)],
 )
 def test_only_locking_as_it_comes_ends_in_a_deadlock_and_clients_and_server_count_it_alike(
-    address: PostgresAddress, order: Order, deadlocks: int, is_retried: bool
+    address: PostgresAddress, order: Order, deadlocks: bool, is_retried: bool
 ) -> None:
     before = deadlocks_seen_by_server(address)
     loader = met_half_way(address, order)
-    assert loader.tally["deadlocks"] == deadlocks
+    # The victim may be faster with its second try than the other with its first: then they meet once more.
+    assert (loader.tally["deadlocks"] > 0) is deadlocks
     assert (loader.tally["retries"] > 0) is is_retried
-    assert deadlocks_seen_by_server(address) - before == deadlocks
+    assert deadlocks_seen_by_server(address) - before == loader.tally["deadlocks"]
     assert money_moved(address, ACCOUNTS) == 0
 
 
