@@ -18,6 +18,7 @@ START_AGAIN = 75
 def main(words: Sequence[str] | None = None) -> int:
     """Runs one command. Errors of ours are printed with their remedy; those that are bugs keep their traceback."""
     words = list(sys.argv[1:] if words is None else words)
+    _open_standard_streams()
     terminal = terminal_here()
     # Known before the words are parsed, so that wrong words are answered in JSON as well.
     terminal.is_json = "--json" in words
@@ -32,9 +33,23 @@ def main(words: Sequence[str] | None = None) -> int:
         terminal.note("\nmastery: interrupted")
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader (`head`) has what it wanted. What Python would still flush at its end goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader (`head`) has what it wanted.
+        terminal.lose_reader()
         return 0
+
+
+def _open_standard_streams() -> None:
+    """Gives a program that was started without them (`>&-`) streams that lead nowhere.
+
+    Otherwise the next file to be opened, the store perhaps, would get their numbers, and what is said would be written into it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", encoding="utf-8"))
 
 
 def _carry_out(words: list[str], terminal: Terminal) -> int:

@@ -1,7 +1,5 @@
 """Follows a run by its events: one calm line of progress on a terminal, the result at the end, nothing twice."""
 
-import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -47,7 +45,7 @@ class Follower:
             self._draw(event)
             self.terminal.stdout.flush()
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            self.terminal.lose_reader()
 
     def _draw(self, event: AnyEvent) -> None:
         if self.as_events:

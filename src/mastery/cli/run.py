@@ -77,7 +77,11 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     _check_metrics(arguments.require, prepared.experiment)
     speaks = not (terminal.is_json or terminal.quiet or arguments.events)
     if speaks:
-        _announce(prepared, terminal)
+        try:
+            _announce(prepared, terminal)
+        except BrokenPipeError:
+            # As later, in the middle of the run: whoever closed our stdout no longer reads, and the run is stored.
+            terminal.lose_reader()
     prediction = _prediction(prepared, terminal) if asks else skipped()
     # What is still in our buffer would be in the run process's too, and be written twice.
     terminal.stdout.flush()

@@ -84,6 +84,12 @@ class Terminal:
             buffer.write(text)
             buffer.flush()
 
+    def lose_reader(self) -> None:
+        """From here on stdout leads nowhere: its reader went away, and what Python flushes at its end must not fail."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.stdout.fileno())
+        os.close(nowhere)
+
     def note(self, text: str) -> None:
         """A remark beside the result, on stderr; none with `-q`."""
         if not self.quiet:

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import re
+import shutil
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -107,7 +108,13 @@ def _cannot_write(place: Path, refused: OSError) -> DomainError:
 
 def _own(folder: Path) -> int:
     lock = os.open(folder / OWNER, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    os.write(lock, processes.myself().encode().encode())
+    try:
+        os.write(lock, processes.myself().encode().encode())
+    except OSError:
+        # A full disk: a folder without an owner would be left for the janitor.
+        os.close(lock)
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
