@@ -4,8 +4,10 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from mastery.errors import StoreError
-from mastery.lab.document import RunDocument
+from mastery.lab.document import RunDocument, sealed
 from mastery.lab.event import AnyEvent, Judged, TrialFinished
 from mastery.store.store import Store
 from mastery.store.transfer import spill
@@ -40,7 +42,9 @@ def _close(store: Store, document: RunDocument) -> None:
     try:
         store.close_run(document)
     except StoreError as refused:
-        path = spill(document, [Path.cwd(), Path(tempfile.gettempdir())])
+        # Under an id of its own: the store holds the run's first trials, and the next command closes them as this run.
+        kept = sealed(msgspec.structs.replace(document, id=f"{document.id}-whole"))
+        path = spill(kept, [Path.cwd(), Path(tempfile.gettempdir())])
         raise StoreError(
             f"{refused.message} The run is kept in {path}.", remedy=f"{refused.remedy} Then: mastery import {path}"
         ) from refused
