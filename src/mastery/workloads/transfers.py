@@ -50,6 +50,10 @@ class Transfers:
                 self._until_committed(connection, loader, giver, taker)
 
             yield transfer
+            # What a session counted reaches the others when its process has ended, which is after the client has gone.
+            if connection.info.server_version >= 150_000:
+                connection.execute("select pg_stat_force_next_flush()")
+                connection.commit()
 
     def _until_committed(self, connection: Any, loader: Loader, giver: int, taker: int) -> None:
         from psycopg import errors
@@ -78,7 +82,7 @@ class Transfers:
 
 
 def deadlocks_seen_by_server(address: PostgresAddress) -> int:
-    """What the server counted in this database; statistics of ended connections are already in."""
+    """What the server counted in this database; a teller that was left has told its own."""
     with address.connect(autocommit=True) as connection:
         row = connection.execute("select deadlocks from pg_stat_database where datname = current_database()").fetchone()
     return int(row[0]) if row else 0
