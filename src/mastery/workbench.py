@@ -29,7 +29,7 @@ from mastery.lab.experiment import Experiment
 from mastery.lab.histogram import Histogram
 from mastery.lab.hosting import Host, find_components
 from mastery.lab.interruption import interruption_of_trials
-from mastery.lab.layout import Layout, lay_out, statements_of
+from mastery.lab.layout import Layout, lay_out, statements_of, within_the_visit
 from mastery.lab.machine import capture
 from mastery.lab.noise import measure_noise
 from mastery.lab.plan import Header, Task
@@ -53,6 +53,8 @@ class Request:
     seed: int | None = None
     targets: Mapping[str, str] = field(default_factory=dict)
     choices: Mapping[str, str] = field(default_factory=dict)
+    # What the user allows on a server of theirs by repeating a name: scratch, shared-server, i-own-this-server.
+    allowed: Mapping[str, str] = field(default_factory=dict)
     on: Path | None = None
     arms: Mapping[str, list[str]] = field(default_factory=dict)
     wait: bool = False
@@ -82,7 +84,10 @@ def prepare(request: Request, catalogue: Catalogue) -> Prepared:
     for name, answer in found.items():
         if isinstance(answer, Missing) and answer.extra is not None:
             raise NeedsExtra(answer.extra, why=f"{experiment.id} ({name})")
-    layout = lay_out(experiment, found, mode=request.mode, budget_s=request.budget_s, levels=request.arms)
+    visited = [request.targets[each.name] for each in experiment.resources.values() if each.name in request.targets]
+    guest = next((name for name in visited if request.allowed.get("i-own-this-server") != name), None)
+    wanted = request.budget_s if guest is None else within_the_visit(experiment, guest, request.mode, request.budget_s)
+    layout = lay_out(experiment, found, mode=request.mode, budget_s=wanted, levels=request.arms)
     seed = secrets.randbelow(2**32) if request.seed is None else request.seed
     request = replace(request, seed=seed)
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
@@ -93,7 +98,7 @@ def prepare(request: Request, catalogue: Catalogue) -> Prepared:
 
 def _look_around(experiment: Experiment, request: Request, runs_folder: Path) -> dict[str, Here | Missing]:
     """Asks the components in a folder on the disk that is to be measured, gone when they have answered."""
-    chosen = Chosen(request.choices, request.targets)
+    chosen = Chosen(request.choices, request.targets, request.allowed)
     with guarded_folder(runs_folder, f"looking-{secrets.token_hex(4)}", on=request.on, chosen=chosen) as folder:
         return find_components(experiment, folder.site)
 
@@ -110,7 +115,7 @@ def carry_out(prepared: Prepared, prediction: PredictionRecord, on_event: OnEven
     request = prepared.request
     with measure_alone(prepared.run, wait=request.wait) as held:
         owner = processes.myself().encode()
-        chosen = Chosen(request.choices, request.targets)
+        chosen = Chosen(request.choices, request.targets, request.allowed)
         with (
             make_run_folder(runs_folder, prepared.run, on=request.on, chosen=chosen) as folder,
             errors_come_back(lambda: _measure(prepared, prediction, folder.site, owner, on_event)) as measure,
@@ -139,7 +144,7 @@ def _measure(prepared: Prepared, prediction: PredictionRecord, site: Site, owner
             noise=msgspec.to_builtins(noise),
             components=host.records(),
             prediction=prediction,
-            advice=tuple(advice),
+            advice=(*advice, *host.advice()),
         )
         plan = prepared.layout.plan(prepared.experiment, header, seed=prepared.request.seed or 0)
         store.open_run(begun(plan, name=prepared.request.experiment), owner=owner)

@@ -219,7 +219,7 @@ def test_a_server_that_refuses_connections_is_one_clear_refusal(theirs, tmp_path
 
 
 def test_the_component_goes_to_the_target_that_the_site_names(theirs, site):
-    named = Site(site.run, site.folder, site.sockets, {"scratch": "cache"}, {"valkey": "cache"})
+    named = Site(site.run, site.folder, site.sockets, {}, {"valkey": "cache"}, {"scratch": "cache"})
     assert Valkey().find(named).how == "target"
     service = Valkey().start(named, {})
     assert isinstance(service, ValkeyTarget)

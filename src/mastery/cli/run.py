@@ -50,6 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target", action="append", default=[], metavar="COMPONENT=NAME", help="use a server from your targets file"
     )
+    parser.add_argument("--scratch", metavar="DATABASE", help="allow an empty database of the target, by repeating its name")
+    parser.add_argument("--shared-server", metavar="NAME", help="allow a target that others are using, by repeating its name")
+    parser.add_argument("--i-own-this-server", metavar="NAME", help="lift the limits on a target, by repeating its name")
     parser.add_argument("--component", action="append", default=[], metavar="COMPONENT=HOW", help="for example postgres=os")
     parser.add_argument("--on", metavar="disk=FOLDER", help="the folder whose disk is measured")
     parser.add_argument(
@@ -102,6 +105,7 @@ def request_of(arguments: argparse.Namespace) -> Request:
         budget_s=None if arguments.budget is None else duration_s(arguments.budget),
         seed=arguments.seed,
         targets=_targets(arguments.target),
+        allowed=_allowed(arguments),
         choices=dict(_pair(text, "--component", "postgres=os") for text in arguments.component),
         on=_folder(arguments.on),
         arms=_levels(arguments.arms, arguments.set),
@@ -133,6 +137,20 @@ def _levels(arms: Sequence[str], settings: Sequence[str]) -> dict[str, list[str]
                 raise UsageError(f"The factor {name!r} is set twice.", remedy="Name each factor once.")
             chosen[name] = words
     return chosen
+
+
+def _allowed(arguments: argparse.Namespace) -> dict[str, str]:
+    given = {
+        "scratch": arguments.scratch,
+        "shared-server": arguments.shared_server,
+        "i-own-this-server": arguments.i_own_this_server,
+    }
+    allowed = {name: repeated for name, repeated in given.items() if repeated is not None}
+    if allowed and not arguments.target:
+        raise UsageError(
+            f"--{next(iter(allowed))} allows something on a target, and none is named.", remedy="Add --target postgres=NAME."
+        )
+    return allowed
 
 
 def _targets(texts: Sequence[str]) -> dict[str, str]:

@@ -45,7 +45,8 @@ class Site:
 
     `folder` has mode 0700 and lies on the disk to be measured; `sockets` has mode 0700 and a path short
     enough for Unix sockets; both vanish with the run. `choices` maps a component to "embedded", "os" or
-    nothing; `targets` maps a component to the name of a server in the user's own targets file.
+    nothing; `targets` maps a component to the name of a server in the user's own targets file; `allowed` holds what the
+    user allowed on that server by repeating a name.
     """
 
     run: str
@@ -53,6 +54,7 @@ class Site:
     sockets: Path
     choices: Mapping[str, str] = field(default_factory=dict)
     targets: Mapping[str, str] = field(default_factory=dict)
+    allowed: Mapping[str, str] = field(default_factory=dict)
 
 
 class Service(Protocol):

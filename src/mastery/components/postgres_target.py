@@ -34,6 +34,10 @@ class Limits:
     statement_timeout_ms: int = 10_000
 
 
+# What the owner of a server lifts by repeating its name; statements still end by themselves.
+OWNED = Limits(connections=100, duration_s=3600, lock_timeout_ms=10_000, statement_timeout_ms=60_000)
+
+
 @dataclass(frozen=True, slots=True)
 class Leftover:
     """Something that a killed run of this user's left on a target, with the statement that removes it."""
@@ -80,7 +84,8 @@ class PostgresTarget:
                 f"This experiment changes settings of the server ({', '.join(sorted(settings))}); on {name!r} nothing is changed.",
                 remedy="Run it without `--target`: it then starts a server of its own.",
             )
-        target = cls(name, _examine(name, minimum=minimum, leave=leave), limits or Limits())
+        limits = limits or (OWNED if leave.owned == name else Limits())
+        target = cls(name, _examine(name, minimum=minimum, leave=leave), limits)
         target._make()
         return target
 

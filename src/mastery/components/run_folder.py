@@ -52,6 +52,7 @@ class Chosen:
 
     choices: Mapping[str, str] = field(default_factory=dict)
     targets: Mapping[str, str] = field(default_factory=dict)
+    allowed: Mapping[str, str] = field(default_factory=dict)
 
 
 def make_run_folder(runs: Path, run: str, *, on: Path | None = None, chosen: Chosen | None = None) -> RunFolder:
@@ -89,7 +90,7 @@ def make_run_folder(runs: Path, run: str, *, on: Path | None = None, chosen: Cho
             belongings.clear(folder, run)
             os.close(lock)
     chosen = chosen or Chosen()
-    return RunFolder(Site(run, data.absolute(), sockets, chosen.choices, chosen.targets), folder, lock)
+    return RunFolder(Site(run, data.absolute(), sockets, chosen.choices, chosen.targets, chosen.allowed), folder, lock)
 
 
 def _make_private(folder: Path) -> None:

@@ -13,14 +13,15 @@ from mastery.errors import TargetRefused, UnknownName
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """What the user allowed by repeating a name: `scratch` the database's, `shared_server` the target's."""
+    """What the user allowed by repeating a name: `scratch` the database's, `shared_server` and `owned` the target's."""
 
     scratch: str | None = None
     shared_server: str | None = None
+    owned: str | None = None
 
     @classmethod
     def of(cls, site: Site) -> Self:
-        return cls(site.choices.get("scratch"), site.choices.get("shared-server"))
+        return cls(site.allowed.get("scratch"), site.allowed.get("shared-server"), site.allowed.get("i-own-this-server"))
 
 
 def targets_file() -> Path:

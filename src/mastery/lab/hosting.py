@@ -13,7 +13,7 @@ import msgspec
 from mastery.components.component import Component, Here, Missing, Scope, Service, Site
 from mastery.errors import MasteryError
 from mastery.lab.conduct import Assignment, Conducted, conduct
-from mastery.lab.document import ComponentRecord, TrialRecord
+from mastery.lab.document import AdviceRecord, ComponentRecord, TrialRecord
 from mastery.lab.experiment import Arm, Experiment
 from mastery.lab.fault import strike, strikes
 from mastery.lab.histogram import Histogram
@@ -68,6 +68,19 @@ class Host:
                 ComponentRecord(name=component.name, how=printable(how), version=printable(version), configuration=configuration)
             )
         return tuple(records)
+
+    def advice(self) -> tuple[AdviceRecord, ...]:
+        """What a user should know of a server of theirs: how everything of ours on it is dropped, should we be killed."""
+        found: list[AdviceRecord] = []
+        for name, service in self._services.items():
+            how_to_drop = getattr(service, "how_to_drop", None)
+            if how_to_drop is not None:
+                text = f"On your {name} this run keeps to a scratch place of its own and drops it at the end."
+                found.append(AdviceRecord(code="target", text=text, remedy=f"Should it be killed: {how_to_drop}"))
+            for left in service.leftovers() if how_to_drop is not None and hasattr(service, "leftovers") else ():
+                text = f"A killed run has left {left.name} on your {name}."
+                found.append(AdviceRecord(code="leftover", text=text, remedy=left.drop))
+        return tuple(found)
 
     def run_trial(self, plan: Plan, task: Task, *, clock: Callable[[], float]) -> tuple[TrialRecord, Histogram | None]:
         """One trial with fresh data, in a worker of its own; its failure is its record, never an exception."""

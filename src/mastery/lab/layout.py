@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mastery.components.component import Here, Missing
-from mastery.errors import MachineCannot, UnknownName, UsageError
+from mastery.errors import MachineCannot, TargetRefused, UnknownName, UsageError
 from mastery.lab.document import ArmRecord
 from mastery.lab.experiment import Arm, Experiment, Factor, Level, Role
+from mastery.lab.load import Closed
 from mastery.lab.plan import Header, Plan
 from mastery.lab.planning import FEWEST_BLOCKS, Mode, budget_sum
 from mastery.lab.reference import Reference
@@ -21,6 +22,9 @@ LOAD_SHARE = {Mode.QUICK: 20.0 / 45.0, Mode.NORMAL: 0.75, Mode.RIGOROUS: 0.75}
 BLOCKS_AIMED_AT = {Mode.QUICK: 7, Mode.NORMAL: 14, Mode.RIGOROUS: 30}
 SHORTEST_TRIAL_S = 0.05
 LONGEST_TRIAL_S = 2.0
+# What a server that is not ours is asked for, unless its owner lifts it.
+VISIT_S = 60.0
+VISIT_OPERATIONS_PER_S = 200
 # Forking, set-up and folding around every trial, beside what the experiment itself declares.
 ENGINE_OVERHEAD_S = 0.02
 
@@ -90,6 +94,20 @@ def lay_out(
         # The mode's own budget is a habit, not a promise: an experiment whose trials are long takes the time it needs.
         budget = cost.needed_s * 1.1
     return Layout(mode, arms, skipped, trial_s, budget, slots, references, absent)
+
+
+def within_the_visit(experiment: Experiment, target: str, mode: Mode, budget_s: float | None) -> float:
+    """The budget on a server that is not ours: at most a minute, and no load that pushes as hard as it can.
+
+    Raises `TargetRefused` for a closed loop, whose rate nobody bounds; what is only counted makes no load.
+    """
+    if not experiment.exact and isinstance(experiment.load_of(experiment.arms(quick=True)[0]), Closed):
+        raise TargetRefused(
+            f"{experiment.id} drives a closed loop, as fast as {target!r} answers; a server that is not yours gets "
+            f"at most {VISIT_OPERATIONS_PER_S} op/s.",
+            remedy=f"If it may be pushed to its limit, repeat its name: --i-own-this-server {target}. Or run without --target.",
+        )
+    return min(budget_s or BUDGET_S[mode], VISIT_S)
 
 
 def _levels(factor: Factor, words: Sequence[str]) -> list[Level]:

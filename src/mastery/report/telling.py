@@ -86,7 +86,8 @@ def _claims(document: RunDocument) -> list[Line]:
 
 def _cited(document: RunDocument) -> list[Line]:
     return [
-        Line(printable(each.text), "cited", note=printable(f"{each.source}, {each.version}, {each.url}".replace(", , ", ", ")))
+        # What it holds for and who says so belong to the statement: without them it would pass for our own.
+        Line(printable(f"{each.version}: {each.text}"), "cited", printable(each.source), printable(each.url))
         for each in document.cited
     ]
 

@@ -44,7 +44,7 @@ LETS_THROUGH = {
     cited=[
         Cited(
             "mariadb-repeatable-read",
-            "REPEATABLE READ, the default: since 11.6.2 a write to a row that changed after the snapshot is refused (error 1020), "
+            "REPEATABLE READ, the default, refuses a write to a row that changed after the snapshot (error 1020), "
             "so no update is lost; write skew (G2-item, G2) is still let through.",
             source="MariaDB, SET TRANSACTION and innodb_snapshot_isolation (on by default since 11.6.2)",
             url="https://mariadb.com/docs/server/reference/sql-statements/administrative-sql-statements/set-commands/set-transaction",
