@@ -106,7 +106,10 @@ def plan_blocks(
     wanted, widest = 0, None
     others = [arm for arm in range(pilot.shape[1]) if arm not in (baseline, twin)]
     for arm in others:
-        needed = _blocks_wanted(pilot[:, arm] - pilot[:, baseline], smallest_effect)
+        # Two figures of zero have no ratio; they ask for nothing, and there is nothing to warn of.
+        with np.errstate(invalid="ignore"):
+            log_ratios = pilot[:, arm] - pilot[:, baseline]
+        needed = _blocks_wanted(log_ratios, smallest_effect)
         if needed > wanted:
             wanted, widest = needed, arm
     minimum = fewest_blocks(mode, family=len(others))

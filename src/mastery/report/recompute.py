@@ -32,16 +32,20 @@ class Trials:
         baseline = next(arm["index"] for arm in run["arms"] if arm["baseline"])
         twin = [(baseline, True)] if any(trial.get("placebo") for trial in self.trials) else []
         self.columns = [(arm, False) for arm in arms] + twin
+        self.capacity = run["rule"].get("capacity", {})
         self.good: dict[tuple[int, int, bool], dict[str, Any]] = {}
         self.complete = self._complete_blocks()
 
     def _complete_blocks(self) -> list[int]:
         in_a_row: Counter[int] = Counter()
-        given_up: set[int] = set()
+        tried = {trial["arm"] for trial in self.trials if not trial.get("ramp")}
+        # An arm whose capacity the ramp did not find has no trials and was never part of a block.
+        without_capacity = {arm for arm, _ in self.columns if arm not in tried} if self.capacity else set()
+        given_up: set[int] = without_capacity
         blocks: dict[int, set[int]] = {}
         complete: list[int] = []
         for trial in self.trials:
-            if trial.get("reference") is None:
+            if trial.get("reference") is None and not trial.get("ramp"):
                 ok = trial["status"] == "ok"
                 in_a_row[trial["arm"]] = 0 if ok else in_a_row[trial["arm"]] + 1
                 if in_a_row[trial["arm"]] >= VOIDS_IN_A_ROW:
