@@ -57,7 +57,7 @@ def until(condition: Callable[[], bool]) -> None:
 def overtaken(address: PostgresAddress, first: Callable[[Any], object], second: Callable[[], object], bank: Bank) -> None:
     """Runs `second` into what `first` has done and not yet committed; commits when the server says that it waits."""
     thread = threading.Thread(target=second, daemon=True)
-    with address.connect(autocommit=True) as asking, bank._session() as connection:
+    with address.connect(autocommit=True) as asking, bank._session(Loader(0, Random(1))) as connection:
         first(connection)
         thread.start()
         until(lambda: somebody_waits(asking))
@@ -103,7 +103,7 @@ def test_withdrawals_one_after_the_other_are_exact_under_every_guard(address: Po
     assert (loader.tally["withdrawn"], loader.tally["retries"]) == (20, 0)
     assert money_out_of_nothing(address, withdrawn=20) == 0
     assert money_out_of_nothing(address, withdrawn=21) == 1
-    assert bank.level_in_effect() == guard.level
+    assert loader.tally[f"at {guard.level}"] == 1
 
 
 def test_an_empty_pair_is_left_alone_and_nothing_is_counted_as_withdrawn(address: PostgresAddress) -> None:
@@ -120,7 +120,7 @@ def skew(address: PostgresAddress, guard: Guard) -> int:
     with address.connect(autocommit=True) as connection:
         connection.execute("update accounts set balance = case id when 0 then 1 else 0 end where pair = 0")
     bank = Bank(address, guard, 2)
-    with bank._session() as one, bank._session() as two:
+    with bank._session(Loader(0, Random(1))) as one, bank._session(Loader(0, Random(1))) as two:
         for connection, account in ((one, 0), (two, 1)):
             bank._withdraw(connection, account, Loader(account, Chosen()))
         one.commit()
@@ -150,7 +150,10 @@ def test_what_is_never_committed_is_tried_so_often_and_then_handed_to_the_caller
         loader.tally["withdrawn"] += 1
         raise psycopg.errors.SerializationFailure
 
-    with Bank(address, Guard.SERIALIZABLE, 2)._session() as connection, pytest.raises(Retry, match="after 3 tries"):
+    with (
+        Bank(address, Guard.SERIALIZABLE, 2)._session(Loader(0, Random(1))) as connection,
+        pytest.raises(Retry, match="after 3 tries"),
+    ):
         accounts._until_committed(connection, loader, doomed)
     # What was rolled back was not withdrawn.
     assert (loader.tally["retries"], loader.tally["withdrawn"]) == (3, 0)
@@ -158,7 +161,7 @@ def test_what_is_never_committed_is_tried_so_often_and_then_handed_to_the_caller
 
 def test_another_failure_is_not_tried_again(address: PostgresAddress) -> None:
     loader = Loader(0, Chosen())
-    with Bank(address, Guard.NONE, 2)._session() as connection, pytest.raises(psycopg.errors.UndefinedTable):
+    with Bank(address, Guard.NONE, 2)._session(Loader(0, Random(1))) as connection, pytest.raises(psycopg.errors.UndefinedTable):
         accounts._until_committed(connection, loader, lambda: connection.execute("select * from nowhere"))
     assert loader.tally["retries"] == 0
 
@@ -181,9 +184,12 @@ def recorded(address: PostgresAddress, guard: Guard) -> tuple[HistoryEntry, ...]
 
 @pytest.mark.parametrize("guard", Guard)
 def test_an_append_that_was_lost_is_proved_by_the_history_and_only_without_a_guard(address: PostgresAddress, guard: Guard) -> None:
-    kinds, why = cycles_in(recorded(address, guard), address)
-    assert (kinds > 0) is (guard is Guard.NONE)
-    assert bool(why) is (guard is Guard.NONE)
+    found = cycles_in(recorded(address, guard), address)
+    assert (found["anomalies"] > 0) is (guard is Guard.NONE)
+
+
+def test_a_history_that_tells_nothing_gives_no_count_of_anomalies(address: PostgresAddress) -> None:
+    assert cycles_in((), address) == {}
 
 
 def test_the_recorder_numbers_its_values_so_that_none_is_written_twice(address: PostgresAddress) -> None:

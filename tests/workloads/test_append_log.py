@@ -62,6 +62,32 @@ def test_a_promise_that_was_not_kept_is_noticed(tmp_path: Path, policy: Policy) 
         assert not log.keeps_its_promise(COMMITS)
 
 
+@pytest.mark.parametrize("policy", [Policy.EVERY_16TH, Policy.GROUP, Policy.EVERY])
+def test_flushes_that_the_device_never_saw_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: Policy) -> None:
+    monkeypatch.setattr(append_log, "flushes_of_device", lambda _: 7)
+    with AppendLog(tmp_path / "log", LogKind(policy, record_byte=128)) as log:
+        for number in range(COMMITS):
+            log.commit(number)
+        assert not log.keeps_its_promise(COMMITS)
+
+
+@pytest.mark.parametrize("policy", PROMISES)
+def test_where_nobody_counts_flushes_our_own_count_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: Policy) -> None:
+    monkeypatch.setattr(append_log, "flushes_of_device", lambda _: None)
+    with AppendLog(tmp_path / "log", LogKind(policy, record_byte=128)) as log:
+        for number in range(COMMITS):
+            log.commit(number)
+        assert log.keeps_its_promise(COMMITS)
+
+
+def test_what_never_reaches_the_device_is_at_risk_although_a_call_was_made(tmp_path: Path) -> None:
+    with AppendLog(tmp_path / "log", LogKind(Policy.EVERY, FlushCall.SYNC_FILE_RANGE, record_byte=128)) as log:
+        for number in range(10):
+            log.commit(number)
+        assert (log.flushes, log.at_risk) == (10, 10)
+        assert log.keeps_its_promise(10)
+
+
 @pytest.mark.parametrize("call", FlushCall)
 def test_every_call_writes_the_record_through(tmp_path: Path, flushed: list[int], call: FlushCall) -> None:
     with AppendLog(tmp_path / "log", LogKind(Policy.EVERY, call, record_byte=128)) as log:
@@ -111,7 +137,11 @@ def until(condition: Callable[[], bool]) -> None:
         os.sched_yield()
 
 
-def test_nobody_returns_from_a_group_commit_before_a_flush_that_covers_their_record(tmp_path: Path) -> None:
+def test_nobody_returns_from_a_group_commit_before_a_flush_that_covers_their_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The gate stands in for the flush, so no device sees one.
+    monkeypatch.setattr(append_log, "flushes_of_device", lambda _: None)
     returned: list[int] = []
     with AppendLog(tmp_path / "log", LogKind(Policy.GROUP, record_byte=128)) as log:
         gate = Gate(log)

@@ -27,7 +27,7 @@ LETS_THROUGH = {
             [2000],
             baseline=2000,
             quick=[120],
-            meaning="all orders of a case where it has no more than these, else a sample drawn from the seed",
+            meaning="all orders of a case where it has no more than these, else the same random sample every time",
         ),
     ],
     metrics=[
