@@ -310,6 +310,9 @@ class FakeTool:
     def find(self) -> Here | Missing:
         return Here("os")
 
+    def serves(self, levels: Any) -> bool:
+        return True
+
     def measure(self, levels: Mapping[str, Any], addresses: Mapping[str, Any], *, seconds: float) -> float:
         assert (dict(levels), dict(addresses), seconds) == ({"level": "low"}, {"server": "server/t1"}, 0.05)
         return 42.0

@@ -168,13 +168,17 @@ def test_a_run_of_which_nothing_can_run_is_refused_with_the_reason_and_the_remed
 class Tool:
     """An independent tool that is here, or not."""
 
-    def __init__(self, answer: Here | Missing) -> None:
+    def __init__(self, answer: Here | Missing, *, record: int | None = None) -> None:
         self.answer = answer
+        self.record = record
 
     name = "tool"
 
     def find(self) -> Here | Missing:
         return self.answer
+
+    def serves(self, levels: Any) -> bool:
+        return self.record in (None, levels["record"])
 
     def measure(self, levels: Any, addresses: Any, *, seconds: float) -> float:
         return seconds
@@ -195,6 +199,22 @@ def test_a_reference_stands_beside_its_arm_or_says_why_it_does_not() -> None:
         ("tool-not-here", "No fio. apt install fio"),
     ]
     assert layout.slots == 2 + 2 + 1
+
+
+def test_a_reference_never_follows_the_user_to_another_arm() -> None:
+    here, only_4096 = Tool(Here("os")), Tool(Here("os"), record=4096)
+    references = (
+        Reference("beside-baseline", here, metric="p50"),
+        Reference("beside-never", here, metric="p50", arm={"sync": "never"}),
+        Reference("other-size", only_4096, metric="p50", arm={"sync": "never", "record": 128}),
+    )
+    layout = lay_out(declared(references=references), {}, mode=Mode.NORMAL, levels={"sync": ["never"]})
+    assert layout.arms[0].is_baseline and layout.arms[0].sync == "never"
+    assert [(reference.id, arm) for reference, arm in layout.references] == [("beside-never", 0)]
+    assert [(reference.id, why) for reference, why in layout.absent] == [
+        ("beside-baseline", "its arm does not run"),
+        ("other-size", "tool does not do what the arm sync=never record=128 rate=0.5 does"),
+    ]
 
 
 def test_the_user_is_told_what_runs_with_what_what_is_skipped_and_what_is_written_where() -> None:

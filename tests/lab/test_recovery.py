@@ -29,6 +29,9 @@ class Tool:
     def find(self) -> Any:
         raise AssertionError("a killed run asks no tool")
 
+    def serves(self, levels: Any) -> bool:
+        return True
+
     def measure(self, levels: Any, addresses: Any, *, seconds: float) -> float:
         raise AssertionError("a killed run measures nothing")
 

@@ -157,9 +157,33 @@ def test_a_claim_on_a_skipped_arm_is_not_run(comparison: Comparison) -> None:
 def test_what_a_claim_says_of_a_skipped_baseline_is_not_said_of_the_arm_in_its_place() -> None:
     evidence = evidence_of(skip={"size": "small"})
     assert {arm.size for arm in evidence.plan.arms} == {"large"}
-    assert stands(worst("lost") <= 0, evidence).why == "the baseline was not run"
+    assert stands(worst("lost") <= 0, evidence).why == "the arm size=small was not run"
     assert stands(ratio("each", "slow", over="base") >= 2.5, evidence).standing == "not_run"
     assert stands(ratio("each", "slow", over="base", at={"size": "large"}) >= 2.5, evidence).standing == "holds"
+
+
+def of_user(levels: Mapping[str, list[Any]]) -> Evidence:
+    """The evidence of a run whose levels the user chose; every trial says 1."""
+    experiment = declared()
+    arms = experiment.arms(levels)
+    evidence = Evidence(Plan(experiment, Header(run="r", article="", started="", package="0"), Mode.NORMAL, 7, 0.1, 60.0, arms))
+    for block in range(8):
+        for number, arm in enumerate([*arms, arms[0]]):
+            metrics = {"each": 1.0, "lost": 0.0}
+            evidence.add(TrialRecord(block=block, arm=arm.index, status="ok", placebo=number == len(arms), metrics=metrics), None)
+        evidence.close_block(block)
+    return evidence
+
+
+def test_a_claim_means_the_declared_baseline_whatever_the_user_compares_with() -> None:
+    alone = of_user({"speed": ["slow"]})
+    assert alone.plan.arms[0].is_baseline and alone.plan.arms[0].speed == "slow"
+    record = stands(worst("lost") <= 0, alone)
+    assert (record.standing, record.why) == ("not_run", "the arm speed=base was not run")
+    assert stands(worst("lost", at={"speed": "slow"}) <= 0, alone).standing == "holds"
+    large = of_user({"size": ["large"]})
+    record = stands(ratio("each", "slow", over="base") <= 2, large)
+    assert (record.standing, record.why) == ("not_run", "the arm size=small speed=slow was not run")
 
 
 def test_a_metric_that_no_trial_recorded_leaves_the_claim_not_run() -> None:

@@ -34,7 +34,14 @@ class FioCommit:
         answer = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
         return Here(how=path, version=answer.stdout.strip())
 
+    def serves(self, levels: Mapping[str, Level]) -> bool:
+        """One writer that flushes each record by fdatasync or fsync; O_DSYNC and shared flushes are other things."""
+        return levels["sync"] == "every" and levels["committers"] == 1 and levels["call"] in ("fdatasync", "fsync")
+
     def measure(self, levels: Mapping[str, Level], addresses: Mapping[str, Any], *, seconds: float) -> float:
+        if not self.serves(levels):
+            said = " ".join(f"{name}={level}" for name, level in levels.items())
+            raise DomainError(f"fio does not do what the arm {said} does.", remedy="Compare it with an arm that it serves.")
         command = [
             *(self.program, "--name=log", f"--directory={addresses['disk'].path}", "--ioengine=psync", "--rw=write"),
             *(f"--bs={levels['record']}", "--size=64m", "--time_based", f"--runtime={max(200, round(seconds * 1000))}ms"),

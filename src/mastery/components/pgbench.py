@@ -49,6 +49,10 @@ class PgbenchWithdrawals:
         answer = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
         return Here(how=path, version=answer.stdout.strip().rpartition(" ")[2])
 
+    def serves(self, levels: Mapping[str, Level]) -> bool:
+        """The one guard that the script keeps; its accounts and clients may be as many as the arm says."""
+        return levels["guard"] == (f"{self.guard_level} +{self.lock}" if self.lock else self.guard_level)
+
     def measure(self, levels: Mapping[str, Level], addresses: Mapping[str, Any], *, seconds: float) -> float:
         pairs, clients = int(levels["pairs"]), int(levels["clients"])
         address = addresses["postgres"]

@@ -192,6 +192,10 @@ class Experiment:
                 arms.append(arm)
         return tuple(arms)
 
+    def declared_home(self, *, quick: bool = False) -> dict[str, Level]:
+        """The levels that claims and references mean where they name none: the declared baselines, whatever the user chose."""
+        return {each.name: self._home_level(each, self._levels_of(each, {}, quick=quick)) for each in self.factors}
+
     def _levels_of(self, factor: Factor, override: Mapping[str, Sequence[Level]], *, quick: bool) -> tuple[Level, ...]:
         if factor.name in override:
             return tuple(override[factor.name])

@@ -13,7 +13,7 @@ from mastery.lab.load import Closed
 from mastery.lab.plan import Header, Plan
 from mastery.lab.planning import FEWEST_BLOCKS, Mode, budget_sum
 from mastery.lab.reference import Reference
-from mastery.lab.standing import find_arm, home_levels
+from mastery.lab.standing import find_arm
 
 # Seconds a whole run may take, and what of it may be load; `--budget` replaces the first and scales the second.
 BUDGET_S = {Mode.QUICK: 45.0, Mode.NORMAL: 120.0, Mode.RIGOROUS: 600.0}
@@ -75,7 +75,7 @@ def lay_out(
     blocks (with the sum), `MachineCannot` when no arm can run here."""
     chosen = {name: _levels(experiment.factor(name), words) for name, words in (levels or {}).items()}
     arms, skipped = _divide(experiment, experiment.arms(chosen, quick=mode is Mode.QUICK), found)
-    references, absent = _references(experiment, arms, home_levels(arms, skipped))
+    references, absent = _references(experiment, arms, experiment.declared_home(quick=mode is Mode.QUICK))
     counted = experiment.exact or experiment.primary.role == Role.GUARDRAIL
     slots = len(arms) + len(references) + (0 if counted else 1)
     budget = BUDGET_S[mode] if budget_s is None else budget_s
@@ -165,6 +165,8 @@ def _references(
             absent.append((reference, f"{answer.reason} {answer.remedy}"))
         elif arm is None:
             absent.append((reference, "its arm does not run"))
+        elif not reference.tool.serves(arm.levels):
+            absent.append((reference, f"{reference.tool.name} does not do what the arm {arm.label()} does"))
         else:
             present.append((reference, arm.index))
     return tuple(present), tuple(absent)

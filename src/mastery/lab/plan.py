@@ -5,7 +5,7 @@ from typing import Any
 
 from mastery.lab.design import Slot
 from mastery.lab.document import AdviceRecord, ArmRecord, ComponentRecord, PredictionRecord
-from mastery.lab.experiment import Arm, Experiment, Role
+from mastery.lab.experiment import Arm, Experiment, Level, Role
 from mastery.lab.load import Load
 from mastery.lab.planning import Mode
 from mastery.lab.reference import Reference
@@ -59,6 +59,11 @@ class Plan:
     @property
     def baseline(self) -> int:
         return self.arms[0].index
+
+    @property
+    def home(self) -> dict[str, Level]:
+        """The declared levels that a claim means where it names none; `baseline` is what this run compares with."""
+        return self.experiment.declared_home(quick=self.mode is Mode.QUICK)
 
     @property
     def has_placebo(self) -> bool:

@@ -18,13 +18,16 @@ class ReferenceTool(Protocol):
     def find(self) -> Here | Missing:
         """Whether the tool is on this machine, and its version."""
 
+    def serves(self, levels: Mapping[str, Level]) -> bool:
+        """Whether the tool can do exactly what the arm with these levels does; where not, it must not stand beside it."""
+
     def measure(self, levels: Mapping[str, Level], addresses: Mapping[str, Any], *, seconds: float) -> float:
         """One measurement of the arm with these levels, in the unit of the metric; raises `DomainError` when it fails."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """`arm` names the levels that differ from the baseline; `within` is the tolerated factor, both ways."""
+    """`arm` names the levels that differ from the declared baseline; `within` is the tolerated factor, both ways."""
 
     id: str
     tool: ReferenceTool

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mastery.lab.claim import Claim, Comparison, Quantity, Relation, factor_of
-from mastery.lab.document import ArmRecord, ClaimRecord, Estimate
+from mastery.lab.document import ClaimRecord, Estimate
 from mastery.lab.evidence import Evidence
 from mastery.lab.experiment import Arm, Level
 from mastery.lab.plan import Plan
@@ -72,15 +72,14 @@ def _figure(comparison: Comparison, at: Mapping[str, Level], evidence: Evidence,
         arm = _find_arm(plan, {**at, factor: _required(comparison.level)})
         over = _find_arm(plan, {**at, factor: _required(comparison.over)})
         if arm is None or over is None:
-            return f"the arm {factor}={comparison.level if arm is None else comparison.over} was not run"
+            return _not_run(plan, {**at, factor: _required(comparison.level if arm is None else comparison.over)})
         logs = evidence.log_values(comparison.metric)
         # Two figures of zero have no ratio; there is nothing to warn of.
         with np.errstate(invalid="ignore"):
             return _ratio(logs[:, evidence.column(arm.index)] - logs[:, evidence.column(over.index)], comparison)
     arm = _find_arm(plan, at)
     if arm is None:
-        where = " ".join(f"{name}={level}" for name, level in at.items())
-        return f"the arm {where} was not run" if where else "the baseline was not run"
+        return _not_run(plan, at)
     if comparison.quantity in (Quantity.WORST, Quantity.LEAST):
         values = evidence.all_values(arm.index, comparison.metric)
         if not values:
@@ -92,6 +91,14 @@ def _figure(comparison: Comparison, at: Mapping[str, Level], evidence: Evidence,
     if shown is None or shown.withheld is not None:
         return shown.withheld if shown and shown.withheld else f"no trial of {arm.label()} recorded {comparison.metric}"
     return _Found(shown.value, shown.low, shown.high)
+
+
+def _not_run(plan: Plan, at: Mapping[str, Level]) -> str:
+    """Which arm is missing: what the claim names, and the declared levels that this run does not have."""
+    present = [arm.levels for arm in plan.arms]
+    absent = {name: level for name, level in plan.home.items() if all(levels[name] != level for levels in present)}
+    where = " ".join(f"{name}={level}" for name, level in {**absent, **at}.items())
+    return f"the arm {where} was not run" if where else "the baseline was not run"
 
 
 def _ratio(differences: np.ndarray[tuple[int], np.dtype[np.float64]], comparison: Comparison) -> _Found | str:
@@ -115,18 +122,9 @@ def find_arm(arms: Sequence[Arm], at: Mapping[str, Level], *, home: Mapping[str,
     return next((arm for arm in arms if dict(arm.levels) == wanted), None)
 
 
-def home_levels(arms: Sequence[Arm], skipped: Sequence[ArmRecord]) -> Mapping[str, Level]:
-    """The levels of the baseline, which is laid out first.
-
-    Where it was skipped, what a claim says of it is not said of the arm that the others are then compared with.
-    """
-    levels_by_index: dict[int, Mapping[str, Level]] = {arm.index: arm.levels for arm in arms}
-    levels_by_index.update({record.index: record.levels for record in skipped})
-    return levels_by_index[min(levels_by_index)]
-
-
 def _find_arm(plan: Plan, at: Mapping[str, Level]) -> Arm | None:
-    return find_arm(plan.arms, at, home=home_levels(plan.arms, plan.skipped))
+    # The declared baseline, not the run's own: what is claimed of `every` is not said of a run that compares with `never`.
+    return find_arm(plan.arms, at, home=plan.home)
 
 
 def _holds(found: _Found, comparison: Comparison) -> bool | None:
