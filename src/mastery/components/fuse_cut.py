@@ -36,7 +36,7 @@ class FuseCut:
 
     def find(self, folder: Path) -> Here | Missing:
         if importlib.util.find_spec("mfusepy") is None:
-            return Missing("The library mfusepy is not installed.", "Install it with `pip install mfusepy`.")
+            return Missing("The library mfusepy is not installed.", "pip install 'backend-mastery[fuse]'")
         if not os.access("/dev/fuse", os.R_OK | os.W_OK):
             return Missing("/dev/fuse cannot be opened by this user.", "Ask for read and write access to /dev/fuse.")
         if find_program("fusermount3") is None:
