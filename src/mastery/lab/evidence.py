@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from mastery.lab.clock_share import clock_share
 from mastery.lab.document import TrialRecord
 from mastery.lab.histogram import Histogram
 from mastery.lab.plan import Plan
@@ -91,6 +92,10 @@ class Evidence:
         """The latencies of one arm by complete block; an empty histogram where a trial has none."""
         empty = Histogram.from_samples(np.empty(0, dtype=np.int64))
         return [self._histograms.get((block, arm), empty) for block in self.complete]
+
+    def clock_share(self, arm: int) -> float:
+        """How much of the arm's median latency is the clock's own cost."""
+        return clock_share(self.plan.header.noise, self.histograms(arm))
 
     def all_values(self, arm: int, metric: str) -> list[float]:
         """A metric over all of an arm's good trials, those of incomplete blocks too: what a guardrail counts."""

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from mastery.lab.clock_share import why_too_fine
 from mastery.lab.conduct import PERCENTILES
 from mastery.lab.document import (
     SCHEMA,
@@ -158,6 +159,8 @@ def _percentile(evidence: Evidence, arm: int, metric: str, *, stream: int) -> Es
         if not samples and np.isfinite(evidence.table(metric)).any():
             why = "the run was killed before its samples were pooled; the trials keep their own values"
         return Estimate(arm=arm, metric=metric, value=0.0, trials=0, withheld=why)
+    if too_fine := why_too_fine(evidence.clock_share(arm)):
+        return Estimate(arm=arm, metric=metric, value=0.0, trials=0, withheld=too_fine)
     following = predict(evidence.table(metric)[:, evidence.column(arm)])
     return Estimate(
         arm=arm,
@@ -255,6 +258,8 @@ def _effect_record(
             ratio, interval, is_resampled = resampled.ratio, resampled.interval, True
             if is_primary:
                 why = f"some trials have too few samples for a {metric.name} of their own: the interval is from resampled blocks"
+    if metric.name in PERCENTILES:
+        why = why_too_fine(max(evidence.clock_share(arm), evidence.clock_share(plan.baseline))) or why
     if is_primary and metric.name in doubted:
         why = "an independent tool measured something else; see the references"
     elif effect.reason.value == "voids apart":

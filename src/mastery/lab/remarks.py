@@ -1,8 +1,10 @@
 """What a finished run advises its reader: disturbances, doubts and refusals, each with a remedy."""
 
 from mastery.lab.advice import advise_on_disturbance
+from mastery.lab.clock_share import advise_on_clock_share, clock_share
 from mastery.lab.disturbance import Disturbance
 from mastery.lab.document import AdviceRecord, RunDocument, TrialRecord
+from mastery.lab.histogram import Histogram
 
 
 def remarks(document: RunDocument) -> list[AdviceRecord]:
@@ -13,6 +15,7 @@ def remarks(document: RunDocument) -> list[AdviceRecord]:
         _interrupted(document),
         *_voids(document),
         *_disturbances(ok),
+        _clock_share(document),
         _drifting(ok),
         _unstable(ok),
         _alarm(document),
@@ -77,6 +80,14 @@ def disturbance_of(trial: TrialRecord) -> Disturbance:
         memory_pressure_share=read.get("memory_pressure_share"),
         io_pressure_share=read.get("io_pressure_share"),
     )
+
+
+def _clock_share(document: RunDocument) -> AdviceRecord | None:
+    shares = {
+        document.arm(int(index)).label: clock_share(document.noise, [Histogram.from_sparse(sparse)])
+        for index, sparse in document.histograms.items()
+    }
+    return advise_on_clock_share(shares)
 
 
 def _drifting(trials: list[TrialRecord]) -> AdviceRecord | None:

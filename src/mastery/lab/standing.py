@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mastery.lab.claim import Claim, Comparison, Quantity, Relation, factor_of
+from mastery.lab.conduct import PERCENTILES
 from mastery.lab.document import ClaimRecord, Estimate
 from mastery.lab.evidence import Evidence
 from mastery.lab.experiment import Arm, Level
@@ -76,7 +77,8 @@ def _figure(comparison: Comparison, at: Mapping[str, Level], evidence: Evidence,
         logs = evidence.log_values(comparison.metric)
         # Two figures of zero have no ratio; there is nothing to warn of.
         with np.errstate(invalid="ignore"):
-            return _ratio(logs[:, evidence.column(arm.index)] - logs[:, evidence.column(over.index)], comparison)
+            found = _ratio(logs[:, evidence.column(arm.index)] - logs[:, evidence.column(over.index)], comparison)
+        return found if isinstance(found, str) else _without_clock(found, comparison, evidence, (arm.index, over.index))
     arm = _find_arm(plan, at)
     if arm is None:
         return _not_run(plan, at)
@@ -109,6 +111,14 @@ def _ratio(differences: np.ndarray[tuple[int], np.dtype[np.float64]], comparison
     interval = ranks.interval(RISK)
     bounds = interval.exponentiated() if interval else None
     return _Found(math.exp(ranks.centre), bounds.low if bounds else None, bounds.high if bounds else None)
+
+
+def _without_clock(found: _Found, comparison: Comparison, evidence: Evidence, pair: tuple[int, int]) -> _Found:
+    """The interval of a ratio of latencies, wide enough to hold whatever part of either the clock's readings are."""
+    if comparison.metric not in PERCENTILES or found.low is None or found.high is None:
+        return found
+    ours, theirs = (evidence.clock_share(arm) for arm in pair)
+    return _Found(found.value, found.low * (1.0 - ours), found.high / (1.0 - theirs) if theirs < 1.0 else math.inf)
 
 
 def _required(level: Level | None) -> Level:
