@@ -4,7 +4,7 @@ import msgspec
 from sample_run import sample_run
 
 from mastery.lab.document import ArmRecord, FactorRecord, RunDocument
-from mastery.report.labels import heading, short
+from mastery.report.labels import heading, named, short
 
 NAMES = ("sync", "call", "layout", "record")
 LEVELS = [("every", "fsync", "append", 1), ("never", "fsync", "append", 1), ("every", "o_dsync", "append", 1)]
@@ -31,3 +31,9 @@ def test_with_many_factors_a_row_says_what_differs_from_the_baseline() -> None:
     rows = [short(document, arm) for arm in document.arms]
     assert rows == ["every fsync append 1", "sync=never", "call=o_dsync", "layout=overwrite", "sync=group record=8"]
     assert "*" in heading(document)
+
+
+def test_in_a_sentence_a_crowded_arm_is_named_by_what_differs_and_the_baseline_as_such() -> None:
+    document = crowded()
+    assert [named(document, index) for index in (0, 1, 4)] == ["the baseline", "sync=never", "sync=group record=8"]
+    assert named(sample_run(), 0) == "sync=every"

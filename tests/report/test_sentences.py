@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from sample_run import sample_run
 
-from mastery.lab.document import ArmRecord, EffectRecord, GuardrailRecord, ReferenceRecord, RuleRecord
+from mastery.lab.document import AdviceRecord, ArmRecord, EffectRecord, ReferenceRecord, RuleRecord, TrialRecord
 from mastery.report import sentences
 from mastery.report.telling import telling
 
@@ -37,8 +37,13 @@ def test_an_inconclusive_arm_says_how_many_more_blocks_would_settle_it() -> None
     text = sentences.verdict(sample_run(), effect(verdict="inconclusive", blocks_needed=14))
     assert text == (
         "sync=never is inconclusive: p50 is 10 % higher than with sync=every (−3 % to +20 %, 12 blocks)."
-        " About 14 more blocks would settle it."
+        " About 14 more blocks would settle it, about 19 s."
     )
+
+
+def test_a_number_of_blocks_that_nobody_would_run_is_not_given() -> None:
+    text = sentences.verdict(sample_run(), effect(verdict="inconclusive", blocks_needed=121))
+    assert text.endswith("This machine is too noisy to settle it.")
 
 
 def test_a_withheld_verdict_gives_its_reason_and_no_figure() -> None:
@@ -49,27 +54,6 @@ def test_a_withheld_verdict_gives_its_reason_and_no_figure() -> None:
 def test_an_equivalent_arm_names_the_smallest_effect_of_the_declaration() -> None:
     text = sentences.verdict(sample_run(declaration={"smallest_effect": 0.25}), effect(verdict="equivalent"))
     assert "differs by less than 25 %" in text
-
-
-def test_an_absence_says_what_it_still_allows() -> None:
-    record = GuardrailRecord(
-        arm=0, metric="at_risk", trials=20, trials_with_any=0, maximum=0, minimum=0, total=0, share_at_most=0.139
-    )
-    told = sentences.guardrails(sample_run(guardrails=[record]))
-    assert told == ["sync=every: no at_risk in 20 trials; up to 14 % of trials could still show some."]
-
-
-def test_arms_without_a_violation_share_a_sentence_and_come_last() -> None:
-    told = sentences.guardrails(sample_run())
-    assert told[0].startswith("sync=never: at_risk in 12 of 12 trials")
-    assert told[1].startswith("sync=every, sync=group: no at_risk in 12 trials each")
-
-
-def test_a_guardrail_is_told_by_its_worst_trial_in_the_bad_direction() -> None:
-    record = GuardrailRecord(
-        arm=2, metric="throughput", trials=5, trials_with_any=5, maximum=900, minimum=10, total=1000, share_at_most=1
-    )
-    assert "at worst 10 op/s" in sentences.guardrail(sample_run(), record)
 
 
 @pytest.mark.parametrize(("agrees", "word"), [(True, "agrees"), (False, "disagrees"), (None, "is inconclusive")])
@@ -89,7 +73,11 @@ def test_an_absent_reference_is_not_compared() -> None:
         (RuleRecord(blocks=24, reason="precision", pilot=4), "24 blocks, fixed by the wanted precision after a pilot of 4"),
         (
             RuleRecord(blocks=9, reason="budget", budget_s=90, wanted=40),
-            "fixed by the budget of 1 min 30 s (precision asked for 40)",
+            "fixed by the budget of 1 min 30 s (precision asked for 40, about 47 s)",
+        ),
+        (
+            RuleRecord(blocks=9, reason="budget", budget_s=90, wanted=91),
+            "(this machine is too noisy for the precision that was wanted), before",
         ),
         (RuleRecord(blocks=6, reason="minimum"), "6 blocks, the least that allows an interval"),
         (RuleRecord(blocks=1, reason="exact"), "Counted exactly"),
@@ -99,8 +87,34 @@ def test_the_rule_of_blocks_says_why_that_number(rule: RuleRecord, text: str) ->
     assert text in sentences.rule(sample_run(rule=rule))
 
 
-def test_void_trials_are_counted_by_arm_with_their_cause() -> None:
-    assert sentences.voids(sample_run()) == ["1 trial of 37 void (1 of sync=group): the worker was killed by signal 9."]
+def test_void_trials_are_counted_by_arm_with_their_share_and_cause() -> None:
+    assert sentences.voids(sample_run()) == [
+        "1 trial of 37 void: the worker was killed by signal 9. By arm: sync=group 1 of 13 (7.7 %); none in the other 2 arms."
+    ]
+
+
+def test_the_trials_of_a_tool_and_the_cold_one_are_in_no_arms_share_of_voids() -> None:
+    kinds: list[dict[str, Any]] = [{"cold": True}, {"reference": "fio"}, {"ramp": True}]
+    rows = [TrialRecord(block=0, arm=0, status="void", cause="hung.", **kind) for kind in kinds]
+    assert sentences.voids(sample_run(trials=rows)) == ["3 trials of 3 void: hung."]
+
+
+def test_what_the_engine_advises_on_voids_is_not_said_twice() -> None:
+    advice = [AdviceRecord(code="void", text="1 of 37 trials are void (sync=group)."), *sample_run().advice]
+    assert sentences.advice(sample_run(advice=advice)) == sentences.advice(sample_run())
+
+
+def test_the_cold_trial_stands_beside_the_median_of_its_arm() -> None:
+    first = TrialRecord(block=0, arm=0, status="ok", cold=True, metrics={"p50": 0.002})
+    (said,) = sentences.cold(sample_run(trials=[first, *sample_run().trials]))
+    assert said.startswith("The first trial, cold and judged nowhere: p50 2 ms with sync=every, against 3")
+    assert sentences.cold(sample_run()) == []
+
+
+@pytest.mark.parametrize(("reason", "said"), [("budget", []), ("minimum", ["The budget was used up before all planned"])])
+def test_a_budget_that_fixed_the_blocks_is_told_by_their_rule_alone(reason: Any, said: list[str]) -> None:
+    told = sentences.stopped(sample_run(stopped="budget", rule=RuleRecord(blocks=9, reason=reason, budget_s=90)))
+    assert [each[:41] for each in told] == said
 
 
 def test_skipped_arms_share_one_sentence_for_each_reason() -> None:

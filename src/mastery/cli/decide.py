@@ -69,10 +69,10 @@ def _show(answer: Answer, terminal: Terminal) -> None:
     if answer.recommended is None:
         terminal.say(f"No arm satisfies {needs}.")
     else:
-        terminal.say(f"{labels.long(document, answer.recommended.arm.index)} {answer.sureness} satisfies {needs}.", hang=2)
+        terminal.say(f"{labels.named(document, answer.recommended.arm.index)} {answer.sureness} satisfies {needs}.", hang=2)
     for tie in answer.ties:
         share = f"; on the frontier in {numbers.share(tie.share)} of resamples" if tie.share is not None else ""
-        terminal.say(f"As good: {labels.long(document, tie.arm.index)} ({printable(tie.why)}{share}).", hang=2)
+        terminal.say(f"As good: {labels.named(document, tie.arm.index)} ({printable(tie.why)}{share}).", hang=2)
     terminal.say()
     for table in tables(_table(answer), terminal.width):
         terminal.draw(table)
@@ -125,4 +125,4 @@ def _flip(document: RunDocument, flip: Flip) -> str:
 
 
 def _pick(document: RunDocument, arm: ArmRecord | None) -> str:
-    return "no arm" if arm is None else labels.long(document, arm.index)
+    return "no arm" if arm is None else labels.named(document, arm.index)

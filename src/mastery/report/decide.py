@@ -167,9 +167,17 @@ def _flips(table: _Table, asked: Sequence[float], needs: Sequence[Need]) -> tupl
             # The next number that the bound does not reach: a threshold as little stricter as can be.
             stricter = math.nextafter(bound, -math.inf if need.relation is Relation.AT_MOST else math.inf)
             then = table.choose(_with(asked, position, stricter))
-            found.append(Flip(need, Direction.TIGHTER, bound, document.arm(chosen), table.arm(then[0]), then[1]))
+            if _can_be_stricter(need, bound):
+                found.append(Flip(need, Direction.TIGHTER, bound, document.arm(chosen), table.arm(then[0]), then[1]))
         found.extend(_nearest_loser(table, asked, position, need, level=sureness if chosen is not None else Sureness.PROBABLY))
     return tuple(found)
+
+
+def _can_be_stricter(need: Need, bound: float) -> bool:
+    """Whether there is a figure beyond the bound: nothing is lost fewer than zero times, no share exceeds the whole."""
+    if need.relation is Relation.AT_MOST:
+        return bound > 0
+    return bound < {"share": 1.0, "%": 100.0}.get(need.unit, math.inf)
 
 
 def _nearest_loser(table: _Table, asked: Sequence[float], position: int, need: Need, *, level: Sureness) -> list[Flip]:

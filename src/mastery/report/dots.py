@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from mastery.lab.document import ArmRecord, RunDocument, TrialRecord
+from mastery.lab.document import ArmRecord, RunDocument
 from mastery.report import labels, numbers, sentences
 from mastery.report.axis import Axis, axis_for
+from mastery.report.driving import trials_of
 from mastery.report.plain_text import printable
 from mastery.report.prediction import scored
 
@@ -20,6 +21,8 @@ class Row:
     high: float | None
     trials: tuple[float, ...]
     predicted: tuple[float, ...] = ()
+    # Worked out by a model rather than measured: drawn with another shape.
+    modelled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +63,7 @@ def dots_of(document: RunDocument, metric_name: str | None = None) -> Dots | Non
 
 
 def _row(document: RunDocument, arm: ArmRecord, metric: str) -> Row | None:
-    trials = tuple(
-        trial.metrics[metric] for trial in document.trials if trial.arm == arm.index and _counts(trial) and metric in trial.metrics
-    )
+    trials = tuple(trial.metrics[metric] for trial in trials_of(document, arm.index) if metric in trial.metrics)
     estimate = document.estimate(arm.index, metric)
     if estimate is not None and not estimate.withheld:
         value, low, high = estimate.value, estimate.low, estimate.high
@@ -71,12 +72,8 @@ def _row(document: RunDocument, arm: ArmRecord, metric: str) -> Row | None:
         value, low, high = (min if document.metric(metric).better == "higher" else max)(trials), None, None
     else:
         return None
-    return Row(labels.short(document, arm), arm.baseline, value, low, high, trials, _predicted(document, arm, metric))
-
-
-def _counts(trial: TrialRecord) -> bool:
-    """Whether the trial stands behind its arm's estimate: not void, not the first, cold one, not the twin, not a tool's."""
-    return trial.status == "ok" and not trial.cold and not trial.placebo and trial.reference is None
+    predicted, modelled = _predicted(document, arm, metric), labels.is_modelled(document, arm.index)
+    return Row(labels.short(document, arm), arm.baseline, value, low, high, trials, predicted, modelled)
 
 
 def _predicted(document: RunDocument, arm: ArmRecord, metric: str) -> tuple[float, ...]:

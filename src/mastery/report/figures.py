@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from mastery.lab.document import ArmRecord, MetricRecord, RunDocument
 from mastery.report import labels, numbers
+from mastery.report.driving import load_columns
 from mastery.report.plain_text import printable
 
 EMPTY = ""
@@ -54,6 +55,7 @@ def result_table(document: RunDocument) -> Table:
         columns.append(_per_arm(arms, "verdict", lambda arm: _verdict(document, arm), right=False))
     for metric in _others(document, primary):
         columns += _columns_of(document, metric, arms, with_ratio=False)
+    columns += [Column(heading, cells) for heading, cells in load_columns(document, arms)]
     return Table(tuple(column for column in columns if any(column.cells)))
 
 

@@ -22,19 +22,44 @@ def heading(document: RunDocument) -> str:
     return printable(" ".join(varying(document))) or "arm"
 
 
+# With more factors than these a sentence that spells all levels of an arm is not read to its end.
+MOST_SPELT = 2
+
+MODELLED = "(modelled)"
+
+
 def short(document: RunDocument, arm: ArmRecord) -> str:
     """The levels alone, for a column whose heading names the factors: `every 4096`; with many factors what differs."""
     names = varying(document)
     if len(names) > MOST_BARE and not arm.baseline:
         return difference(document, arm.index, document.baseline.index)[0]
-    return printable(" ".join(level(arm.levels[name]) for name in names if name in arm.levels)) or "the only arm"
+    bare = printable(" ".join(level(arm.levels[name]) for name in names if name in arm.levels)) or "the only arm"
+    return _marked(document, arm.index, bare)
 
 
 def long(document: RunDocument, index: int) -> str:
     """The levels with their factors, for sentences: `sync=every record=4096`."""
     arm = document.arm(index)
     names = [name for name in varying(document) if name in arm.levels]
-    return printable(" ".join(f"{name}={level(arm.levels[name])}" for name in names)) or "the only arm"
+    spelt = printable(" ".join(f"{name}={level(arm.levels[name])}" for name in names)) or "the only arm"
+    return _marked(document, index, spelt)
+
+
+def named(document: RunDocument, index: int) -> str:
+    """An arm in a sentence of its own: with many factors by what differs from the baseline, and that one as such."""
+    if len(varying(document)) <= MOST_SPELT:
+        return long(document, index)
+    home = document.baseline.index
+    return _marked(document, index, "the baseline") if index == home else difference(document, index, home)[0]
+
+
+def is_modelled(document: RunDocument, index: int) -> bool:
+    """Whether the arm's figures were worked out by a model rather than measured: its trials name the model."""
+    return any(trial.arm == index and "model" in trial.notes for trial in document.trials)
+
+
+def _marked(document: RunDocument, index: int, label: str) -> str:
+    return f"{label} {MODELLED}" if is_modelled(document, index) else label
 
 
 def difference(document: RunDocument, index: int, over: int) -> tuple[str, str]:
@@ -46,8 +71,8 @@ def difference(document: RunDocument, index: int, over: int) -> tuple[str, str]:
     if not names:
         return long(document, index), long(document, over)
     return (
-        printable(" ".join(f"{name}={level(mine[name])}" for name in names)),
-        printable(" ".join(f"{name}={level(theirs[name])}" for name in names if name in theirs)),
+        _marked(document, index, printable(" ".join(f"{name}={level(mine[name])}" for name in names))),
+        _marked(document, over, printable(" ".join(f"{name}={level(theirs[name])}" for name in names if name in theirs))),
     )
 
 

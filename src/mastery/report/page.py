@@ -123,6 +123,7 @@ def _plot(document: RunDocument) -> str:
     interval = " with its 95 % interval" if any(row.low is not None for row in dots.rows) else ""
     key = f"Large dot: {dots.dot}{interval}. Faint dots: trials. Dashed line: the baseline."
     key += " Grey band: what noise alone does." if dots.floor else ""
+    key += " Hollow diamond: modelled, not measured." if any(row.modelled for row in dots.rows) else ""
     key += " Ring: your prediction." if any(row.predicted for row in dots.rows) else ""
     return f"<figure>{wide}{narrow}<figcaption>{key}</figcaption></figure>"
 

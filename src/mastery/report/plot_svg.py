@@ -20,6 +20,7 @@ STYLE = """
 .plot .rule { stroke: var(--hair); stroke-width: 1; }
 .plot .base { stroke: var(--quiet); stroke-width: 1; stroke-dasharray: 3 3; }
 .plot .band { fill: var(--hair); opacity: .6; }
+.plot .model { fill: var(--paper); stroke: var(--accent); stroke-width: 2; }
 .plot .guess { fill: none; stroke: var(--guess); stroke-width: 2; }
 """
 # Okabe and Ito's blue and orange, lighter on dark ground.
@@ -121,7 +122,12 @@ def _row(row: Row, figure: str, dots: Dots, frame: _Frame, middle: float) -> Ite
         yield f'<line class="{kind} span" x1="{low:g}" x2="{high:g}" y1="{at:g}" y2="{at:g}"/>'
     for predicted in row.predicted:
         yield f'<circle class="guess" cx="{frame.x(dots.axis.place(predicted)):g}" cy="{at:g}" r="6"/>'
-    yield f'<circle class="{kind}" cx="{frame.x(dots.axis.place(row.value)):g}" cy="{at:g}" r="4.5"/>'
+    x = frame.x(dots.axis.place(row.value))
+    if row.modelled:
+        # A hollow diamond: what a model says must not be taken for what was seen.
+        yield f'<path class="model" d="M{x - 6:g} {at:g}l6 -6l6 6l-6 6z"/>'
+    else:
+        yield f'<circle class="{kind}" cx="{x:g}" cy="{at:g}" r="4.5"/>'
 
 
 def _spoken(dots: Dots, figures: list[str]) -> str:

@@ -6,7 +6,7 @@ from mastery.report.dots import Dots, Row
 
 # A taller plot is not read any more; the table has all arms.
 MOST_ROWS = 30
-WIDEST_LABEL = 26
+WIDEST_LABEL = 32
 
 
 def plot(dots: Dots, width: int = 80) -> str:
@@ -15,15 +15,20 @@ def plot(dots: Dots, width: int = 80) -> str:
     label_width = min(max(len(row.label) for row in rows), WIDEST_LABEL)
     figures = [numbers.quantity(row.value, dots.axis.unit) for row in rows]
     field = max(width - label_width - max(map(len, figures)) - 4, 20)
-    lines = [f"{' ' * label_width}  {dots.axis_title}"]
+    lines = [_placed(dots.axis_title, label_width + 2, width)]
     for row, figure in zip(rows, figures, strict=True):
         label = row.label if len(row.label) <= label_width else row.label[: label_width - 1] + "…"
         lines.append(f"{label:<{label_width}}  {_drawn(row, dots, field)}  {figure}".rstrip())
     lines += [f"{' ' * label_width}  {line}" for line in _axis_lines(dots.axis, field)]
-    lines += [f"{' ' * label_width}  {_key(dots, rows)}"]
+    lines += [_placed(_key(dots, rows), label_width + 2, width)]
     if len(dots.rows) > MOST_ROWS:
         lines.append(f"and {len(dots.rows) - MOST_ROWS} more arms, see the table")
     return "\n".join(lines)
+
+
+def _placed(text: str, indent: int, width: int) -> str:
+    """The text where the field begins if it fits there, else as far to the left as it takes."""
+    return f"{' ' * max(min(indent, width - len(text)), 0)}{text}"
 
 
 def _drawn(row: Row, dots: Dots, field: int) -> str:
@@ -44,7 +49,7 @@ def _drawn(row: Row, dots: Dots, field: int) -> str:
             cells[column] = "─"
     for predicted in row.predicted:
         cells[at(predicted)] = "○"
-    cells[at(row.value)] = "●"
+    cells[at(row.value)] = "◇" if row.modelled else "●"
     return "".join(cells)
 
 
@@ -63,7 +68,9 @@ def _axis_lines(axis: Axis, field: int) -> tuple[str, str]:
 
 
 def _key(dots: Dots, rows: tuple[Row, ...]) -> str:
-    words = [f"● {dots.dot}"]
+    words = [] if all(row.modelled for row in rows) else [f"● {dots.dot}"]
+    if any(row.modelled for row in rows):
+        words.append("◇ modelled")
     if any(row.low is not None for row in rows):
         words.append("─ interval")
     words.append("· trial")

@@ -25,7 +25,8 @@ Spec = dict[str, Any]
 def dots_spec(dots: Dots) -> Spec:
     """A row for each arm: estimate with interval, trials faint behind, the baseline as a rule, the noise as a band."""
     factor, symbol = axis_step(dots.rows[0].value, dots.axis.unit)
-    rows = [_dot_values(row.label, row.value, row.low, row.high, factor) for row in dots.rows]
+    rows = [_dot_values(row.label, row.value, row.low, row.high, factor) for row in dots.rows if not row.modelled]
+    modelled = [_dot_values(row.label, row.value, row.low, row.high, factor) for row in dots.rows if row.modelled]
     trials = [{"arm": row.label, "value": each / factor} for row in dots.rows for each in row.trials]
     guesses = [{"arm": row.label, "value": each / factor} for row in dots.rows for each in row.predicted]
     scale: Spec = {"type": _VEGA_SCALES[dots.axis.scale], "domain": [dots.axis.low / factor, dots.axis.high / factor]}
@@ -47,6 +48,9 @@ def dots_spec(dots: Dots) -> Spec:
         _layer([row for row in rows if "low" in row], {"type": "rule", "color": COLOURS[0], "strokeWidth": 2.5}, span),
         _layer(rows, {"type": "point", "filled": True, "color": COLOURS[0], "opacity": 1, "size": 70}, {"y": arm, "x": value}),
     ]
+    if modelled:
+        hollow = {"type": "point", "shape": "diamond", "color": COLOURS[0], "opacity": 1, "size": 90, "strokeWidth": 2}
+        layers.append(_layer(modelled, hollow, {"y": arm, "x": value}))
     if guesses:
         mark = {"type": "point", "color": COLOURS[4], "opacity": 1, "size": 130, "strokeWidth": 2}
         layers.append(_layer(guesses, mark, {"y": arm, "x": value}))

@@ -3,19 +3,23 @@
 import math
 from collections import Counter
 
-from mastery.lab.document import ClaimRecord, EffectRecord, GuardrailRecord, ReferenceRecord, RunDocument
+from mastery.lab.document import ClaimRecord, EffectRecord, ReferenceRecord, RunDocument
 from mastery.report import labels, numbers
 from mastery.report.plain_text import printable
 
 STANDING = {"holds": "holds", "fails": "fails", "inconclusive": "inconclusive", "not_run": "not run"}
 
 _MOST_LISTED = 6
+# A number of blocks beyond so many times those that were run is no advice but a way to say no.
+_HOPELESS = 10
+_TOLD_ELSEWHERE = frozenset({"void", "interrupted"})
 # A floor of more than ten times is no floor but a run that was stopped after its first blocks.
 _HIGHEST_FLOOR = 10.0
 
 HOW_TO_READ = (
     "A block runs every arm once, in random order; arms are compared within blocks.",
     "The figure in front is the median over trials; the interval covers the true one in 95 of 100 runs.",
+    "The median of ratios is not the ratio of medians: a ratio is taken within each block, so it need not be that of two figures.",
     "Equivalent: the difference is too small to matter. Inconclusive: this run cannot tell, which is not the same.",
 )
 
@@ -49,7 +53,7 @@ def _worst_guardrail(document: RunDocument) -> str:
     worst = max(records, key=lambda each: each.maximum)
     figure = numbers.quantity(worst.maximum, primary.unit)
     none = f", none in {clean} of {numbers.counted(len(records), 'arm')}" if clean else ""
-    return f"{printable(primary.name)}: up to {figure} with {labels.long(document, worst.arm)}{none}"
+    return f"{printable(primary.name)}: up to {figure} with {labels.named(document, worst.arm)}{none}"
 
 
 def _claims_in_short(document: RunDocument) -> str:
@@ -88,7 +92,7 @@ def verdict(document: RunDocument, effect: EffectRecord) -> str:
         case "equivalent":
             return f"{arm} is equivalent: {metric} differs by less than {_smallest(document)} from {over} ({blocks})."
         case "inconclusive" | None:
-            more = f" About {numbers.counted(effect.blocks_needed, 'more block')} would settle it." if effect.blocks_needed else ""
+            more = f" {_more_blocks(document, effect.blocks_needed)}" if effect.blocks_needed else ""
             return f"{arm} is inconclusive: {said}.{more}"
         case word:
             lead = f"{arm} is {word}{' (an indication)' if effect.indication else ''}"
@@ -137,35 +141,6 @@ def reference(document: RunDocument, record: ReferenceRecord) -> str:
     return f"{tool} {word}: {figures}, ratio {pair}, within {record.within:g} wanted, {blocks}{why}"
 
 
-def guardrails(document: RunDocument) -> list[str]:
-    """The worst first; arms that showed none share a sentence."""
-    told = [guardrail(document, each) for each in document.guardrails if each.trials_with_any]
-    clean: dict[tuple[str, int, float], list[int]] = {}
-    for each in document.guardrails:
-        if each.trials_with_any == 0 and each.trials:
-            clean.setdefault((each.metric, each.trials, each.share_at_most), []).append(each.arm)
-    for (metric, trials, allowed), arms in clean.items():
-        named = ", ".join(labels.long(document, arm) for arm in arms) if len(arms) <= 3 else numbers.counted(len(arms), "arm")
-        many = " each" if len(arms) > 1 else ""
-        told.append(
-            f"{named}: no {printable(metric)} in {numbers.counted(trials, 'trial')}{many}; "
-            f"up to {numbers.share(allowed)} of trials could still show some."
-        )
-    return told
-
-
-def guardrail(document: RunDocument, record: GuardrailRecord) -> str:
-    """A guardrail that was violated, by its worst trial."""
-    metric = document.metric(record.metric)
-    arm = labels.long(document, record.arm)
-    trials = numbers.counted(record.trials, "trial")
-    worst = record.minimum if metric.better == "higher" else record.maximum
-    return (
-        f"{arm}: {printable(record.metric)} in {record.trials_with_any:,} of {trials}, "
-        f"at worst {numbers.quantity(worst, metric.unit)}."
-    )
-
-
 def rule(document: RunDocument) -> str:
     """How many blocks were run and why that number."""
     fixed = document.rule
@@ -178,20 +153,74 @@ def rule(document: RunDocument) -> str:
         "budget": f"fixed by the budget of {numbers.seconds(fixed.budget_s)}{pilot}",
         "minimum": f"the least that allows an interval{pilot}",
     }[fixed.reason]
-    wanted = f" (precision asked for {fixed.wanted:,})" if fixed.reason == "budget" and fixed.wanted else ""
+    wanted = f" ({_wanted(document, fixed.wanted)})" if fixed.reason == "budget" and fixed.wanted else ""
     return f"{blocks}, {why}{wanted}, before anything was judged."
 
 
+def _wanted(document: RunDocument, wanted: int) -> str:
+    if wanted > _HOPELESS * document.rule.blocks:
+        return "this machine is too noisy for the precision that was wanted"
+    return f"precision asked for {wanted:,}, {_time_of(document, wanted)}"
+
+
+def _more_blocks(document: RunDocument, needed: int) -> str:
+    """What would settle an effect, with what it would cost; no number that nobody would ever run."""
+    if needed > _HOPELESS * document.rule.blocks:
+        return "This machine is too noisy to settle it."
+    return f"About {numbers.counted(needed, 'more block')} would settle it, {_time_of(document, needed)}."
+
+
+def _time_of(document: RunDocument, blocks: int) -> str:
+    """How long so many blocks take here: a block runs every slot once, and a trial lasts longer than its load."""
+    judged = [trial for trial in document.trials if not (trial.cold or trial.ramp)]
+    slots = {(trial.arm, trial.placebo, trial.reference) for trial in judged}
+    if not judged:
+        return "a time that is not known"
+    per_trial = sum(max(trial.seconds, document.rule.seconds_per_trial) for trial in judged) / len(judged)
+    return f"about {numbers.seconds(blocks * len(slots) * per_trial)}"
+
+
 def voids(document: RunDocument) -> list[str]:
-    """How many trials were void, in which arms, and the most frequent cause."""
+    """How many trials were void, which share of each arm's, and the most frequent cause: voids are informative."""
     void = [trial for trial in document.trials if trial.status == "void"]
     if not void:
         return []
     causes = Counter(printable(trial.cause or "unknown cause") for trial in void)
-    arms = Counter(labels.long(document, trial.arm) for trial in void)
-    where = ", ".join(f"{count} of {arm}" for arm, count in arms.most_common(3))
     cause, _ = causes.most_common(1)[0]
-    return [f"{numbers.counted(len(void), 'trial')} of {len(document.trials):,} void ({where}): {cause}."]
+    judged = [trial for trial in document.trials if trial.reference is None and not (trial.cold or trial.ramp)]
+    lost = Counter(trial.arm for trial in judged if trial.status == "void")
+    every = Counter(trial.arm for trial in judged)
+    shares = [
+        f"{labels.named(document, arm)} {count} of {every[arm]} ({numbers.share(count / every[arm])})"
+        for arm, count in lost.most_common(_MOST_LISTED)
+    ]
+    where = f" By arm: {', '.join(shares)}{_rest(document, len(lost))}." if shares else ""
+    return [f"{numbers.counted(len(void), 'trial')} of {len(document.trials):,} void: {cause.rstrip('.')}.{where}"]
+
+
+def _rest(document: RunDocument, with_any: int) -> str:
+    """What the arms that were not named lost."""
+    listed = min(with_any, _MOST_LISTED)
+    others = sum(arm.skipped is None for arm in document.arms) - listed
+    if not others:
+        return ""
+    return f"; {'at most as many' if with_any > listed else 'none'} in the other {numbers.counted(others, 'arm')}"
+
+
+def cold(document: RunDocument) -> list[str]:
+    """The first trial beside the median of its arm: it met cold caches and is judged nowhere."""
+    for trial in document.trials:
+        figures = [trial.metrics.get(name) for name in ("p50", document.primary.name)]
+        for name, figure in zip(("p50", document.primary.name), figures, strict=True):
+            estimate = document.estimate(trial.arm, name)
+            if not trial.cold or trial.status != "ok" or figure is None or estimate is None or estimate.withheld:
+                continue
+            unit = document.metric(name).unit
+            return [
+                f"The first trial, cold and judged nowhere: {printable(name)} {numbers.quantity(figure, unit)} with "
+                f"{labels.named(document, trial.arm)}, against {numbers.quantity(estimate.value, unit)} afterwards."
+            ]
+    return []
 
 
 def skipped(document: RunDocument) -> list[str]:
@@ -224,8 +253,9 @@ def noise_floor(document: RunDocument) -> float | None:
 
 
 def advice(document: RunDocument) -> list[str]:
-    """Each piece of advice with its remedy."""
-    return [f"{printable(each.text)} {printable(each.remedy)}".strip() for each in document.advice]
+    """Each piece of advice with its remedy, but for what has a sentence of its own here."""
+    told = [each for each in document.advice if each.code not in _TOLD_ELSEWHERE]
+    return [f"{printable(each.text)} {printable(each.remedy)}".strip() for each in told]
 
 
 def stopped(document: RunDocument) -> list[str]:
@@ -233,7 +263,8 @@ def stopped(document: RunDocument) -> list[str]:
     match document.stopped:
         case "interrupted":
             return ["The run was interrupted: what had finished is judged, with the blocks that are whole."]
-        case "budget":
+        # Where the budget fixed the number of blocks, the rule says so already.
+        case "budget" if document.rule.reason != "budget":
             return ["The budget was used up before all planned blocks were run."]
         case _:
             return []
@@ -266,7 +297,7 @@ def frontier(document: RunDocument) -> list[str]:
     if edge is None or not edge.arms or len(edge.arms) == len(document.arms) == 1:
         return []
     metrics = printable(" and ".join(edge.metrics))
-    named = [f"{labels.long(document, arm)} ({numbers.share(edge.share.get(str(arm), 1.0))})" for arm in edge.arms]
+    named = [f"{labels.named(document, arm)} ({numbers.share(edge.share.get(str(arm), 1.0))})" for arm in edge.arms]
     return [f"Not beaten on {metrics}: {', '.join(named)}; the share is how often resampling keeps it there."]
 
 

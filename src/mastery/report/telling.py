@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from mastery.lab.document import RunDocument
 from mastery.report import labels, numbers, sentences
+from mastery.report.driving import driving
+from mastery.report.guardrails import guardrails
+from mastery.report.occurrences import occurrences
 from mastery.report.plain_text import printable
 from mastery.report.prediction import scored
 
@@ -37,6 +40,7 @@ def telling(document: RunDocument) -> list[Section]:
         Section("Claims", tuple(_claims(document))),
         Section("Cited, not measured here", tuple(_cited(document))),
         Section("Checked against", _plain([sentences.reference(document, each) for each in document.references])),
+        Section("How it was driven", _plain([*driving(document), *occurrences(document), *sentences.cold(document)])),
         Section("Your prediction", _plain(prediction(document))),
         Section("How far to trust it", _plain(_trust(document))),
     ]
@@ -72,7 +76,7 @@ def _guardrails(document: RunDocument) -> list[str]:
     """At most the dozen worst, for a grid of many arms would drown the rest."""
     if document.rule.reason == "exact":
         return []
-    told = sentences.guardrails(document)
+    told = guardrails(document)
     rest = len(told) - _MOST_GUARDRAILS
     return [*told[:_MOST_GUARDRAILS], f"{numbers.counted(rest, 'more arm')} in the table."] if rest > 0 else told
 
