@@ -244,6 +244,15 @@ def test_it_says_what_would_flip_the_answer() -> None:
     assert (p50.threshold, p50.then) == (0.001, None)
 
 
+@pytest.mark.parametrize(("unit", "bound", "possible"), [("share", 0.99, True), ("share", 1.0, False), ("%", 100.0, False)])
+def test_no_share_above_the_whole_would_flip_the_answer(unit: str, bound: float, possible: bool) -> None:
+    metrics = [MetricRecord(name="hits", unit=unit, better="higher", role="response", primary=True)]
+    figures = [Estimate(arm=0, metric="hits", value=bound, next_low=bound, next_high=bound)]
+    document = a_run(metrics=metrics, estimates=figures, guardrails=[], effects=[], frontier=None)
+    tighter = [flip for flip in ask(document, "hits >= 50 %").flips if flip.direction is Direction.TIGHTER]
+    assert bool(tighter) is possible
+
+
 def test_when_nothing_satisfies_it_names_the_nearest_loser() -> None:
     answer = ask(a_run(), "p50 <= 10 us")
     assert answer.recommended is None

@@ -85,6 +85,33 @@ class Source(Part, frozen=True, kw_only=True):
     seen: Seen = Seen.SECONDARY
 
 
+class Setting(Part, frozen=True, kw_only=True):
+    """A setting of a real system that decides this trade-off: what it means, and the loss that its manual allows."""
+
+    name: str
+    means: str
+    # An experiment of the same article that measures what the setting decides.
+    experiment: str
+    bound: str = ""
+
+    def sentences(self) -> str:
+        """The setting as a reader is told of it."""
+        bound = f" Documented bound: {self.bound.rstrip('.')}." if self.bound else ""
+        return f"{self.name}: {self.means.rstrip('.')}.{bound} Try it: mastery run {self.experiment}"
+
+
+class Symptom(Part, frozen=True, kw_only=True):
+    """What somebody sees at night, what it means, and the experiment of the same article that shows it."""
+
+    text: str
+    means: str
+    experiment: str
+
+    def sentences(self) -> str:
+        """The symptom as a reader is told of it."""
+        return f"{self.text}: {self.means.rstrip('.')}. Try it: mastery run {self.experiment}"
+
+
 class FrontMatter(Part, frozen=True, kw_only=True):
     """Everything that is known about an article without reading its text. `id` never changes."""
 
@@ -106,6 +133,8 @@ class FrontMatter(Part, frozen=True, kw_only=True):
     requires: tuple[str, ...] = ()
     reviewed: datetime.date | None = None
     sources: tuple[Source, ...] = ()
+    settings: tuple[Setting, ...] = ()
+    symptoms: tuple[Symptom, ...] = ()
 
 
 def identifier_of(file: str) -> str:

@@ -74,7 +74,9 @@ def _show(answer: Answer, terminal: Terminal) -> None:
         share = f"; on the frontier in {numbers.share(tie.share)} of resamples" if tie.share is not None else ""
         terminal.say(f"As good: {labels.named(document, tie.arm.index)} ({printable(tie.why)}{share}).", hang=2)
     terminal.say()
-    for table in tables(_table(answer), terminal.width):
+    for index, table in enumerate(tables(_table(answer), terminal.width)):
+        if index:
+            terminal.say()
         terminal.draw(table)
     _say_why(answer, terminal)
     if answer.flips:
@@ -92,8 +94,9 @@ def _show(answer: Answer, terminal: Terminal) -> None:
 def _table(answer: Answer) -> Table:
     document = answer.run.document
     arms = [each for each in answer.arms if not each.arm.skipped]
+    names = tuple(labels.short(document, each.arm) + (" *" if each.arm.baseline else "") for each in arms)
     columns = [
-        Column(labels.heading(document), tuple(labels.short(document, each.arm) for each in arms), right=False),
+        Column(labels.heading(document), names, right=False),
         Column("all needs", tuple(each.sureness.value for each in arms), right=False),
     ]
     for position, need in enumerate(answer.needs):

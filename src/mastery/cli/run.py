@@ -15,6 +15,7 @@ from mastery.catalogue.loading import is_file_name
 from mastery.cli.asking import ask_prediction
 from mastery.cli.following import Follower
 from mastery.cli.listing import note_complaints
+from mastery.cli.naming import check_name
 from mastery.cli.shelf import note_closed
 from mastery.cli.terminal import Terminal
 from mastery.errors import UnknownName, Unsatisfied, UsageError
@@ -74,6 +75,8 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     note_complaints(catalogue, terminal)
     if is_file_name(request.experiment.partition("::")[0]):
         terminal.note(f"This executes the code of {printable(request.experiment.partition('::')[0])} as you.")
+    else:
+        check_name(request.experiment, catalogue, terminal)
     prepared = prepare(request, catalogue)
     note_closed(close_killed_runs(catalogue), terminal)
     _check_components(request, prepared.experiment)

@@ -6,6 +6,7 @@ from mastery.cli.terminal import Terminal
 from mastery.lab.document import RunDocument
 from mastery.report import figures, sentences
 from mastery.report.dots import dots_of
+from mastery.report.need import example
 from mastery.report.plain_text import printable
 from mastery.report.plot_terminal import plot
 from mastery.report.table import result_tables
@@ -44,11 +45,9 @@ def next_steps(document: RunDocument) -> list[str]:
     """What a reader may do with the run, as commands to copy."""
     # These lines are there to be copied: a name of a stranger's must stay one word of the shell.
     name, experiment = (shlex.quote(printable(each)) for each in (document.id, document.experiment))
-    return [
-        f"mastery results {name} --html run.html",
-        f"mastery decide {experiment} --need {shlex.quote(printable(document.primary.name) + ' <= ...')}",
-        f"mastery cite {name}",
-    ]
+    need = example(document)
+    decide = [f"mastery decide {experiment} --need {shlex.quote(printable(need))}"] if need else []
+    return [f"mastery results {name} --html run.html", *decide, f"mastery cite {name}"]
 
 
 def _show_section(section: Section, terminal: Terminal) -> None:

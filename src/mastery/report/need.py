@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from mastery.errors import UnknownName, UsageError
 from mastery.lab.claim import Relation
 from mastery.lab.document import ArmRecord, MetricRecord, RunDocument
-from mastery.report.numbers import quantity
+from mastery.report.numbers import axis_step, quantity
 
 # What a written unit is worth in the base unit of its family; metrics are stored in base units.
 _TIME = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9, "min": 60.0, "h": 3600.0}
@@ -58,6 +58,46 @@ def parse_need(text: str, document: RunDocument) -> Need:
     worth = _worth(found["unit"] or "", metric, text)
     levels = _selector(selector, document) if separator else {}
     return Need(text.strip(), metric.name, _RELATIONS[found["relation"]], number * worth, metric.unit, levels)
+
+
+def example(document: RunDocument) -> str | None:
+    """A need that the baseline meets: its figure on the primary metric, rounded to the lenient side; None without one."""
+    metric = document.primary
+    at_most = metric.better == "lower"
+    value = _baseline_figure(document, metric, at_most=at_most)
+    if value is None or not math.isfinite(value):
+        return None
+    factor, symbol = axis_step(value, metric.unit)
+    known = _FAMILIES.get(metric.unit)
+    # What counts records is a plain number; of the two ways to write a microsecond this one is on every keyboard.
+    unit = symbol.replace("µs", "us") if known and symbol.replace("µs", "us") in known else ""
+    amount = _lenient(value / factor if unit or symbol == "%" else value, up=at_most)
+    return f"{metric.name} {'<=' if at_most else '>='} {amount} {unit}".rstrip()
+
+
+def _baseline_figure(document: RunDocument, metric: MetricRecord, *, at_most: bool) -> float | None:
+    """The lenient end of what was measured; of a guardrail the worst trial."""
+    home = document.baseline.index
+    guardrail = document.guardrail(home, metric.name)
+    if guardrail is not None:
+        return (guardrail.maximum if at_most else guardrail.minimum) if guardrail.trials else None
+    estimate = document.estimate(home, metric.name)
+    if estimate is None or estimate.withheld:
+        return None
+    end = estimate.high if at_most else estimate.low
+    return estimate.value if end is None else end
+
+
+def _lenient(value: float, *, up: bool) -> str:
+    """Two digits, rounded up or down: `267.4` -> `270`."""
+    if value == 0:
+        return "0"
+    step = 10.0 ** (math.floor(math.log10(abs(value))) - 1)
+    # A figure of two digits stays what it is, in spite of the noise in its last bit.
+    digits = (math.ceil(value / step - 1e-9) if up else math.floor(value / step + 1e-9)) * step
+    places = max(-math.floor(math.log10(step)), 0)
+    text = f"{digits:.{places}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def arms_of(need: Need, document: RunDocument) -> list[ArmRecord]:
