@@ -155,7 +155,7 @@ def _measure(prepared: Prepared, prediction: PredictionRecord, site: Site, owner
             def start_trial(task: Task) -> tuple[TrialRecord, Histogram | None]:
                 keeper.raise_if_full()
                 with interruption.allowed():
-                    return host.run_trial(plan, task, clock=lambda: time.monotonic() - began)
+                    return keeper.hold(*host.run_trial(plan, task, clock=lambda: time.monotonic() - began))
 
             for event in perform(plan, start_trial, time.monotonic, finished=_now):
                 keeper.keep(event)
@@ -177,7 +177,8 @@ def close_killed_runs(catalogue: Catalogue) -> tuple[str, ...]:
             # A home on a network may be in use on another machine; a run of this machine's earlier boot is dead.
             if alive or run.header.get("machine", {}).get("fingerprint") != here:
                 continue
-            store.close_run(close_killed(run.header, run.trials, _reload(run.header, catalogue), finished=_now()))
+            evidence = list(zip(run.trials, run.histograms, strict=True))
+            store.close_run(close_killed(run.header, evidence, _reload(run.header, catalogue), finished=_now()))
             closed.append(run.id)
     return tuple(closed)
 

@@ -287,6 +287,20 @@ def test_a_level_that_was_not_in_effect_voids_the_trial_and_one_that_was_does_no
         conducted(trial)
 
 
+@pytest.mark.parametrize(("lost", "kept"), [(-1.0, False), (-1e-9, False), (0.0, True), (3.0, True)])
+def test_less_than_nothing_lost_voids_the_trial(lost: float, kept: bool) -> None:
+    def trial(arm: Arm) -> Generator[Any, Result, None]:
+        result = yield nothing
+        result.record(lost=lost, saved=-5.0)
+
+    assignment = Assignment(trial, Arm(0, {}), TEN, {}, 5.0, 5, metrics=("lost", "saved"), guardrails=("lost",))
+    if kept:
+        assert conduct(assignment, clock=time.perf_counter_ns).metrics == {"lost": lost, "saved": -5.0}
+    else:
+        with pytest.raises(DomainError, match=rf"The guardrail lost was {lost:g}"):
+            conduct(assignment, clock=time.perf_counter_ns)
+
+
 def test_the_trial_function_is_left_through_its_own_doors_whatever_happens() -> None:
     doors: list[str] = []
 

@@ -28,7 +28,7 @@ def test_the_published_schema_is_the_one_of_the_types() -> None:
 def test_a_document_is_valid_by_its_published_schema(plan: Plan) -> None:
     jsonschema = pytest.importorskip("jsonschema")
     trials = [TrialRecord(block=0, arm=0, status="ok", metrics={"seconds_each": 0.5}, load={"loop": "closed"})]
-    document = document_so_far(plan, trials, finished="2026-01-01T00:00:00Z")
+    document = document_so_far(plan, [(trial, None) for trial in trials], finished="2026-01-01T00:00:00Z")
     jsonschema.validate(json.loads(canonical(document)), json.loads(PUBLISHED.read_text()))
 
 

@@ -15,6 +15,7 @@ from mastery.lab import hosting
 from mastery.lab.design import Slot
 from mastery.lab.document import TrialRecord
 from mastery.lab.experiment import Arm, Experiment, Factor, Metric
+from mastery.lab.fault import Fault, FaultKind
 from mastery.lab.hosting import Host, find_components
 from mastery.lab.layout import lay_out
 from mastery.lab.load import Closed
@@ -51,6 +52,12 @@ class FakeService:
     def counters(self) -> Mapping[str, float]:
         self._answer()
         return {"checkpoints": 3.0 * self.handed_out, "vacuums": 1.0}
+
+    def pause(self) -> None:
+        self.diary.append(f"{self.name}: paused")
+
+    def resume(self) -> None:
+        self.diary.append(f"{self.name}: resumed")
 
     def stop(self) -> None:
         self.stopped += 1
@@ -299,6 +306,17 @@ def test_a_metric_that_nobody_declared_voids_the_trial(tmp_path: Path) -> None:
     with stage.host:
         cause = stage.run().cause
     assert cause is not None and "misspelt" in cause
+
+
+def test_what_struck_a_trial_stands_in_its_record(tmp_path: Path) -> None:
+    fault = Fault("server", FaultKind.PAUSE, after_s=(0.001, 0.002), for_s=0.001)
+    stage = Stage(declared(looking, {"server": FakeComponent([])}, faults=lambda arm: [fault] * (arm.level == "high")), tmp_path)
+    with stage.host:
+        spared, struck = stage.run(0), stage.run(1)
+    assert "faults" not in spared.notes
+    (paused, resumed) = struck.notes["faults"]
+    assert (paused[1:], resumed[1:]) == (["server", "pause"], ["server", "resume"])
+    assert 0.001 <= paused[0] < resumed[0] <= 0.003
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from random import Random
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from mastery.lab.claim import Claim, ratio, worst
 from mastery.lab.document import ArmRecord, RunDocument, TrialRecord, canonical, decode
 from mastery.lab.event import Judged
 from mastery.lab.experiment import Experiment, Factor, Metric, experiment
+from mastery.lab.histogram import Histogram
 from mastery.lab.plan import Header, Plan, Task
 from mastery.lab.planning import Mode
 from mastery.lab.recovery import begun, close_killed
@@ -99,7 +101,7 @@ def interrupted(plan: Plan, *, after: int, void: Callable[[Task], bool] = lambda
 def killed(plan: Plan, trials: list[TrialRecord], *, known: Experiment | None = fake) -> RunDocument:
     """What is made of the same trials by another process, from the JSON that was stored."""
     body = msgspec.json.decode(msgspec.json.encode(begun(plan, name="fake")))
-    return close_killed(body, trials, known, finished=FINISHED)
+    return close_killed(body, [(trial, None) for trial in trials], known, finished=FINISHED)
 
 
 def same_but_for_the_rule(one: RunDocument, other: RunDocument) -> bool:
@@ -158,7 +160,7 @@ def test_without_its_experiment_as_it_was_a_killed_run_keeps_its_figures_and_jud
     changed = experiment(
         id="fake", question="Does it now?", factors=[Factor("speed", ["base"], "base")], metrics=[Metric("each", "s")]
     )(fake.trial)
-    object.__setattr__(changed, "source", "another text")
+    object.__setattr__(changed, "code", "another text")
     found = killed(plan, expected.trials, known=None if known is None else changed)
     assert found.claims == []
     assert (found.question, found.metrics, found.factors) == ("Does it?", expected.metrics, expected.factors)
@@ -172,7 +174,7 @@ def test_a_run_that_was_killed_before_its_first_trial_is_an_empty_and_valid_docu
     assert decode(canonical(found)) == found
 
 
-def test_percentiles_whose_samples_died_with_the_run_say_so_and_their_trials_keep_their_own() -> None:
+def test_percentiles_without_samples_say_so_and_their_trials_keep_their_own() -> None:
     percentiles = experiment(
         id="fake", question="Does it?", factors=[Factor("speed", ["base", "slow"], "base")], metrics=[Metric("p50", "s")]
     )(fake.trial)
@@ -185,5 +187,45 @@ def test_percentiles_whose_samples_died_with_the_run_say_so_and_their_trials_kee
     ]
     found = killed(plan, trials, known=percentiles)
     estimate, effect = found.estimate(1, "p50"), found.effect(1, "p50")
-    assert estimate is not None and estimate.withheld is not None and "killed" in estimate.withheld
+    assert estimate is not None and estimate.withheld == "0 samples; p50 is shown from 8"
     assert effect is not None and effect.ratio == pytest.approx(2.0)
+
+
+def test_a_killed_run_shows_the_percentiles_of_the_latencies_that_were_stored() -> None:
+    @experiment(
+        id="timed",
+        question="How long?",
+        factors=[Factor("speed", ["base", "slow"], "base")],
+        metrics=[Metric("p50", "s", primary=True), Metric("p99", "s")],
+    )
+    def timed(arm: Any) -> Generator[Any, Any, None]:
+        yield lambda _: None
+
+    header = Header(run="r1", article="", started="2026-01-01T00:00:00Z", package="0")
+    plan = Plan(timed, header, Mode.NORMAL, 7, 0.2, 60.0, timed.arms())
+    kept: list[tuple[TrialRecord, Histogram | None]] = []
+    random = Random(5)
+
+    def start(task: Task) -> tuple[TrialRecord, Histogram]:
+        if len(kept) == 26:
+            raise KeyboardInterrupt
+        scale = 3e6 if task.slot.arm == 1 else 1e6
+        latencies = Histogram.from_samples(np.array([int(scale * random.lognormvariate(0, 0.3)) for _ in range(60)]))
+        p50 = latencies.percentile_ns(0.5) / 1e9
+        record = TrialRecord(
+            block=task.block, arm=task.slot.arm, status="ok", placebo=task.slot.placebo, cold=task.cold, metrics={"p50": p50}
+        )
+        # As the store gives it back: through its sparse form.
+        kept.append((record, Histogram.from_sparse(msgspec.json.decode(msgspec.json.encode(latencies.to_sparse())))))
+        return record, latencies
+
+    last = list(perform(plan, start, lambda: 0.0, finished=lambda: FINISHED))[-1]
+    assert isinstance(last, Judged)
+    body = msgspec.json.decode(msgspec.json.encode(begun(plan, name="timed")))
+    found = close_killed(body, kept, timed, finished=FINISHED)
+    assert same_but_for_the_rule(found, last.document)
+    shown = found.estimate(1, "p99")
+    assert shown is not None and shown.withheld is None and shown.low is not None
+    assert set(found.histograms) == {"0", "1"}
+    without = close_killed(body, [(trial, None) for trial, _ in kept], timed, finished=FINISHED).estimate(1, "p99")
+    assert without is not None and without.withheld == "0 samples; p99 is shown from 400"

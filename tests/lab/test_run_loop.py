@@ -236,7 +236,7 @@ def test_an_interrupt_before_the_first_trial_leaves_an_empty_and_valid_document(
 
 def test_what_a_killed_run_had_stored_is_judged_the_same_way() -> None:
     document = document_in(events_of(plan_of(), FakeMachine()))
-    again = document_so_far(plan_of(), document.trials[:25], finished="2026-01-01T00:02:00Z")
+    again = document_so_far(plan_of(), [(trial, None) for trial in document.trials[:25]], finished="2026-01-01T00:02:00Z")
     assert again.stopped == "interrupted"
     assert again.rule.blocks == 6
     assert again.effect(1, "seconds_each") is not None

@@ -19,6 +19,7 @@ from mastery.components.cgroup import leftover_groups
 from mastery.components.limits import Limits, Way, limit
 from mastery.components.processes import identify, wait_until_gone
 from mastery.errors import DomainError, MachineCannot
+from mastery.lab.conduct import FiguresDisagree, GeneratorSaturated, NothingMeasured
 from mastery.lab.operation import LevelNotInEffect
 from mastery.lab.worker import Void, in_worker
 
@@ -54,6 +55,19 @@ def test_an_exception_is_told_with_its_kind_its_words_and_its_line() -> None:
 
 def test_an_error_of_ours_keeps_its_message() -> None:
     assert "the disk is full" in cause_of(raising(DomainError("the disk is full", remedy="empty it")))
+
+
+@pytest.mark.parametrize(
+    ("failure", "cause"),
+    [
+        (GeneratorSaturated("20 op/s were not offered"), "generator saturated: 20 op/s were not offered"),
+        (FiguresDisagree("2.00 loaders were at work"), "figures disagree: 2.00 loaders were at work"),
+        (NothingMeasured("no operation ended"), "nothing measured: no operation ended"),
+        (DomainError("fio failed: no space.", remedy="Run it by hand."), "fio failed: no space"),
+    ],
+)
+def test_a_rule_or_an_error_of_ours_is_told_in_its_own_words_and_not_by_a_line_of_our_code(failure: Exception, cause: str) -> None:
+    assert cause_of(raising(failure)) == cause
 
 
 def test_a_level_that_was_not_in_effect_is_called_a_manipulation_check() -> None:

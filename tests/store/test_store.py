@@ -7,11 +7,13 @@ import sys
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 from stored_runs import a_run, header_of, trial
 
 from mastery.errors import StoreError, UnknownName, UsageError
 from mastery.lab.document import RunDocument, canonical
+from mastery.lab.histogram import Histogram
 from mastery.store.records import LoggedEvent, Origin, Standing
 from mastery.store.store import Store
 
@@ -50,6 +52,21 @@ def test_an_open_run_tells_its_header_its_owner_and_its_trials_in_order(path: Pa
     assert opened.owner == OWNER
     assert opened.header == header_of(document)
     assert list(opened.trials) == document.trials[:5]
+
+
+def test_an_open_run_tells_the_latencies_of_each_trial_and_a_closed_one_keeps_no_rows(path: Path) -> None:
+    document = a_run()
+    latencies = Histogram.from_samples(np.array([1_000, 1_000, 2_500_000, 90_000_000_000]))
+    with Store.open(path) as store:
+        store.open_run(header_of(document), owner=OWNER)
+        store.append_trial(document.id, document.trials[0], latencies)
+        store.append_trial(document.id, document.trials[1])
+        (opened,) = store.open_runs()
+        kept, none = opened.histograms
+        assert kept is not None and kept.to_sparse() == latencies.to_sparse() and kept.sum_ns == latencies.sum_ns
+        assert none is None
+        assert store.close_run(document)
+        assert store._connection.execute("SELECT count(*) FROM trials").fetchone() == (0,)
 
 
 def test_a_killed_run_can_be_closed_as_interrupted_from_what_was_stored(path: Path) -> None:

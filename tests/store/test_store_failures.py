@@ -6,11 +6,13 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from stored_runs import a_run, header_of, trial
 
 from mastery.errors import StoreError
 from mastery.lab.document import canonical
+from mastery.lab.histogram import EMPTY
 from mastery.store.schema import connect_to_write, migrations
 from mastery.store.store import Store
 from mastery.store.transfer import spill
@@ -237,7 +239,20 @@ def test_a_store_of_the_first_schema_is_brought_up_to_date(path: Path, monkeypat
     monkeypatch.setattr("mastery.store.schema.migrations", lambda: second)
     with Store.open(path) as store:
         assert store.run() == a_run()
-        assert store._connection.execute("PRAGMA user_version").fetchone() == (2,)
+        assert store._connection.execute("PRAGMA user_version").fetchone() == (len(second),)
+
+
+def test_a_run_that_the_first_schema_left_open_has_trials_without_latencies(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as earlier:
+        earlier.setattr("mastery.store.schema.migrations", lambda: migrations()[:1])
+        with Store.open(path) as store:
+            store.open_run(header_of(a_run()), owner="1 b n 2")
+            record = msgspec.json.encode(trial(0, 0))
+            store._connection.execute("INSERT INTO trials (run, sequence, record) VALUES ('run-aaaa', 0, ?)", (record,))
+    with Store.open(path) as store:
+        store.append_trial("run-aaaa", trial(1, 0), EMPTY)
+        (opened,) = store.open_runs()
+    assert (len(opened.trials), opened.histograms[0]) == (2, None)
 
 
 def test_a_lock_held_too_long_is_named(path: Path) -> None:

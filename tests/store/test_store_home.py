@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from mastery.store.home import cache_folder, config_folder, database, home
 from mastery.lab.printable import first_unprintable, printable, printable_throughout
+from mastery.store.home import cache_folder, config_folder, database, home
 
 
 def test_one_variable_replaces_every_folder() -> None:

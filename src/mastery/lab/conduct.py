@@ -13,13 +13,26 @@ import numpy as np
 import numpy.typing as npt
 
 from mastery.components.power_cut import Moment, run_and_cut
-from mastery.errors import BrokenExperiment
+from mastery.errors import BrokenExperiment, DomainError
 from mastery.lab.disturbance import Disturbance, Readings
 from mastery.lab.experiment import Arm, TrialFunction
 from mastery.lab.histogram import Histogram
 from mastery.lab.load import Load, Open
 from mastery.lab.loaders import Drive, Gathered, drive
-from mastery.lab.operation import Batched, Crash, HistoryEntry, Loader, Once, Op, Outcomes, PerWorker, Recorded, Result, Unknown
+from mastery.lab.operation import (
+    Batched,
+    Crash,
+    HistoryEntry,
+    Loader,
+    Once,
+    Op,
+    Outcomes,
+    PerWorker,
+    Recorded,
+    Result,
+    Unknown,
+    VoidByRule,
+)
 from mastery.lab.operation import Outcome as Ended
 from mastery.lab.percentiles import trial_percentile_ns
 from mastery.lab.queueing import littles_law
@@ -28,7 +41,8 @@ from mastery.lab.trial import Clock, Samples
 
 PERCENTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 
-# Below this share of the offered load completed, the queue grows for as long as the load lasts: no percentile exists.
+# Where the answers to a load take longer than the load by more than this, the queue grows for as long as the load lasts: no
+# percentile exists.
 STABLE_SHARE = 0.95
 # A free loader that starts later than this at the 99th percentile, and later than a tenth of the latency it is to show,
 # did not offer the load it was asked for.
@@ -37,16 +51,22 @@ LATE_NS = 5_000_000
 LITTLE_FROM_NS = 50_000
 
 
-class GeneratorSaturated(Exception):
-    """The load generator, not the system, was the bottleneck; the trial is void."""
+class GeneratorSaturated(VoidByRule):
+    """The load generator, not the system, was the bottleneck."""
+
+    rule = "generator saturated"
 
 
-class NothingMeasured(Exception):
+class NothingMeasured(VoidByRule):
     """The load ended before any operation did."""
 
+    rule = "nothing measured"
 
-class FiguresDisagree(Exception):
+
+class FiguresDisagree(VoidByRule):
     """Little's law does not hold for the trial's own figures: its loaders spent their time outside operations."""
+
+    rule = "figures disagree"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +80,7 @@ class Assignment:
     seconds: float
     seed: int
     metrics: tuple[str, ...] = ()
+    guardrails: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -103,6 +124,12 @@ def conduct(assignment: Assignment, *, clock: Clock) -> Conducted:
         raise BrokenExperiment(
             f"The trial recorded {', '.join(unknown)}, which the experiment does not declare.",
             remedy=f"Its metrics are {', '.join(assignment.metrics)}.",
+        )
+    # The bound on how often a loss may still happen counts trials with any: less than nothing was lost in none.
+    if negative := sorted(name for name in assignment.guardrails if conducted.metrics.get(name, 0.0) < 0):
+        raise DomainError(
+            f"The guardrail {negative[0]} was {conducted.metrics[negative[0]]:g}; what is lost or wrong is counted from 0.",
+            remedy="Record its magnitude, or declare it as a cost.",
         )
     return conducted
 
@@ -310,7 +337,7 @@ def _judge_open(load: Open, gathered: Gathered, histogram: Histogram, *, seconds
     ended = sum(each.outcomes.all for each in samples)
     # The last answers may come after the last intended start: a system that keeps up needs no more time than the load.
     took_s = max(seconds, (max(each.finished_ns for each in samples) - min(each.started_ns for each in samples)) / 1e9)
-    stable = ended / took_s >= STABLE_SHARE * ended / seconds
+    stable = seconds >= STABLE_SHARE * took_s
     conducted.load.update(
         {
             "offered_per_s": load.rate,

@@ -10,13 +10,11 @@
 The declaration is a value: the table, the plot, the prediction form, the query and the JSON all come from it.
 """
 
-import hashlib
 import inspect
 import itertools
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 from mastery.components.component import Component
@@ -26,6 +24,7 @@ from mastery.lab.document import FactorRecord, MetricRecord
 from mastery.lab.fault import Fault
 from mastery.lab.load import Closed, Load
 from mastery.lab.reference import Reference
+from mastery.lab.source import code_hash, source_hash
 
 Level = str | int | float | bool
 TrialFunction = Callable[..., Generator[Any, Any, None]]
@@ -142,8 +141,12 @@ class Experiment:
     overhead_s: float = 0.05
     # A trial that takes longer than this (or than five times its load) is void.
     timeout_s: float = 60.0
+    # A trial must last at least so long to meet what it is about (a time-out of the server), however small the budget.
+    least_s: float = 0.0
     writes: str = ""
+    # SHA-256 of the module's text, and of it together with all the code of ours that a trial may run.
     source: str = ""
+    code: str = ""
 
     def load_of(self, arm: Arm) -> Load:
         return self.load(arm) if callable(self.load) else self.load
@@ -237,6 +240,7 @@ def experiment(
             documented=tuple(documented),
             references=tuple(references),
             source=source_hash(trial),
+            code=code_hash(trial),
             **rest,
         )
         for complaint in contradictions(declared):
@@ -244,12 +248,6 @@ def experiment(
         return declared
 
     return declare
-
-
-def source_hash(trial: TrialFunction) -> str:
-    """SHA-256 of the module's text: figures of changed code are never taken for figures of the old code."""
-    path = inspect.getsourcefile(trial)
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else ""
 
 
 def contradictions(declared: Experiment) -> list[str]:
@@ -273,9 +271,11 @@ def contradictions(declared: Experiment) -> list[str]:
     if sum(metric.primary for metric in declared.metrics) > 1:
         found.append("more than one metric is called primary.")
     names = {metric.name for metric in declared.metrics}
-    for claim in declared.claims:
-        if claim.comparison.metric not in names:
-            found.append(f"claim {claim.id!r} speaks of the metric {claim.comparison.metric!r}, which it does not have.")
+    found += [
+        f"claim {claim.id!r} speaks of the metric {claim.comparison.metric!r}, which it does not have."
+        for claim in declared.claims
+        if claim.comparison.metric not in names
+    ]
     found += ambiguities(declared.claims, {factor.name: factor.levels for factor in declared.factors})
     for reference in declared.references:
         if reference.metric not in names:
@@ -285,6 +285,8 @@ def contradictions(declared: Experiment) -> list[str]:
         for metric in declared.metrics
         if metric.better not in set(Better) or metric.role not in set(Role)
     ]
+    if declared.least_s < 0:
+        found.append(f"least_s is {declared.least_s}; a trial lasts at least 0 s.")
     if not 0 < declared.smallest_effect < 1:
         found.append(f"smallest_effect is {declared.smallest_effect}; it must lie between 0 and 1.")
     return found

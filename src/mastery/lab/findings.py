@@ -93,6 +93,7 @@ def declaration_of(plan: Plan) -> dict[str, Any]:
     experiment = plan.experiment
     return {
         "source": experiment.source,
+        "code": experiment.code,
         "smallest_effect": experiment.smallest_effect,
         "exact": experiment.exact,
         "writes": experiment.writes,
@@ -156,8 +157,6 @@ def _percentile(evidence: Evidence, arm: int, metric: str, *, stream: int) -> Es
     samples = sum(each.count for each in histograms)
     if pooled is None:
         why = f"{samples} samples; {metric} is shown from {samples_for(quantile)}"
-        if not samples and np.isfinite(evidence.table(metric)).any():
-            why = "the run was killed before its samples were pooled; the trials keep their own values"
         return Estimate(arm=arm, metric=metric, value=0.0, trials=0, withheld=why)
     if too_fine := why_too_fine(evidence.clock_share(arm)):
         return Estimate(arm=arm, metric=metric, value=0.0, trials=0, withheld=too_fine)

@@ -14,8 +14,8 @@ from mastery.components.component import Component, Here, Missing, Scope, Servic
 from mastery.errors import MasteryError
 from mastery.lab.conduct import Assignment, Conducted, conduct
 from mastery.lab.document import AdviceRecord, ComponentRecord, TrialRecord
-from mastery.lab.experiment import Arm, Experiment
-from mastery.lab.fault import strike, strikes
+from mastery.lab.experiment import Arm, Experiment, Role
+from mastery.lab.fault import Strike, strike, strikes
 from mastery.lab.histogram import Histogram
 from mastery.lab.plan import Plan, Task
 from mastery.lab.printable import printable, printable_throughout
@@ -103,15 +103,19 @@ class Host:
                 answer = Void(f"the trial could not be set up: {_words(failure)}")
         record = self._record(task, started, clock(), answer)
         moved = {name: after[name] - before[name] for name in after if name in before and after[name] != before[name]}
-        record = msgspec.structs.replace(record, counters=moved)
+        struck = [[round(each.at_s, 6), each.resource, each.action] for each in self._strikes(arm, task)]
+        notes = {**record.notes, "faults": struck} if struck else record.notes
+        record = msgspec.structs.replace(record, counters=moved, notes=notes)
         return record, answer.histogram if isinstance(answer, Conducted) else None
 
     def _meanwhile(self, arm: Arm, task: Task) -> list[tuple[float, Callable[[], None]]]:
         """The faults of an arm, as things to be done to the services; a reference tool is spared them."""
+        return [(each.at_s, partial(strike, self._services.get(each.resource), each)) for each in self._strikes(arm, task)]
+
+    def _strikes(self, arm: Arm, task: Task) -> tuple[Strike, ...]:
         if self.experiment.faults is None or task.slot.reference is not None:
-            return []
-        planned = strikes(tuple(self.experiment.faults(arm)), seed=task.seed)
-        return [(each.at_s, partial(strike, self._services.get(each.resource), each)) for each in planned]
+            return ()
+        return strikes(tuple(self.experiment.faults(arm)), seed=task.seed)
 
     def _patience_s(self, task: Task) -> float:
         return max(self.experiment.timeout_s, 5.0 * task.seconds + 10.0 * self.experiment.overhead_s)
@@ -196,5 +200,6 @@ def _work(plan: Plan, task: Task, arm: Arm, addresses: dict[str, Any]) -> Conduc
         reference = next(each for each, _ in plan.references if each.id == task.slot.reference)
         figure = reference.tool.measure(arm.levels, addresses, seconds=task.seconds)
         return Conducted(metrics={reference.metric: figure})
-    assignment = Assignment(plan.experiment.trial, arm, task.load, addresses, task.seconds, task.seed, metrics)
+    guardrails = tuple(metric.name for metric in plan.experiment.metrics if metric.role == Role.GUARDRAIL)
+    assignment = Assignment(plan.experiment.trial, arm, task.load, addresses, task.seconds, task.seed, metrics, guardrails)
     return conduct(assignment, clock=time.perf_counter_ns)

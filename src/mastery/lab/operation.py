@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
 
 from mastery.components.crash_site import CrashSite
 from mastery.components.power_cut import Since, WriterCall
@@ -34,8 +34,16 @@ class Unknown(Outcome):
     """Nobody knows whether the operation took effect (a time-out, a lost connection); it stays unknown."""
 
 
-class LevelNotInEffect(Exception):
-    """The arm's level was not in effect; the trial is void."""
+class VoidByRule(Exception):
+    """The trial is void by a rule that was stated before the run; `rule` is its name, the message what was seen."""
+
+    rule: ClassVar[str]
+
+
+class LevelNotInEffect(VoidByRule):
+    """The arm's level was not in effect."""
+
+    rule = "manipulation check"
 
 
 @dataclass(slots=True)

@@ -16,6 +16,7 @@ from mastery.lab.document import (
     TrialRecord,
 )
 from mastery.lab.experiment import Arm, Experiment, Factor, Level, Metric
+from mastery.lab.histogram import Histogram
 from mastery.lab.load import Closed
 from mastery.lab.plan import Header, Plan, arm_records
 from mastery.lab.planning import Mode
@@ -34,6 +35,7 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True):
     # How the user named the experiment (an id, an article, a file), to load it again.
     name: str
     source: str
+    code: str
     question: str
     smallest_effect: float
     exact: bool
@@ -63,6 +65,7 @@ def begun(plan: Plan, *, name: str) -> dict[str, Any]:
         machine=header.machine,
         name=name,
         source=experiment.source,
+        code=experiment.code,
         question=experiment.question,
         smallest_effect=experiment.smallest_effect,
         exact=experiment.exact,
@@ -84,11 +87,11 @@ def begun(plan: Plan, *, name: str) -> dict[str, Any]:
 
 
 def close_killed(
-    body: dict[str, Any], trials: Sequence[TrialRecord], experiment: Experiment | None, *, finished: str
+    body: dict[str, Any], kept: Sequence[tuple[TrialRecord, Histogram | None]], experiment: Experiment | None, *, finished: str
 ) -> RunDocument:
     """The document of a killed run. Without its experiment, or when that has changed since, no claim is judged."""
     record = msgspec.convert(body, Begun)
-    same = experiment if experiment is not None and experiment.source == record.source else _bare(record)
+    same = experiment if experiment is not None and experiment.code == record.code else _bare(record)
     ran = [arm for arm in record.arms if arm.skipped is None]
     header = Header(
         run=record.id,
@@ -103,7 +106,7 @@ def close_killed(
         advice=tuple(record.advice),
     )
     # Which reference stood beside which arm is told by its trials.
-    beside = {trial.reference: trial.arm for trial in trials if trial.reference is not None}
+    beside = {trial.reference: trial.arm for trial, _ in kept if trial.reference is not None}
     plan = Plan(
         experiment=same,
         header=header,
@@ -116,7 +119,7 @@ def close_killed(
         references=tuple((each, beside[each.id]) for each in same.references if each.id in beside),
         absent=tuple((each, "the run has no trial of it") for each in same.references if each.id not in beside),
     )
-    return document_so_far(plan, list(trials), finished=finished)
+    return document_so_far(plan, kept, finished=finished)
 
 
 def _bare(record: Begun) -> Experiment:
@@ -131,6 +134,7 @@ def _bare(record: Begun) -> Experiment:
         smallest_effect=record.smallest_effect,
         exact=record.exact,
         source=record.source,
+        code=record.code,
     )
 
 

@@ -6,7 +6,7 @@ Nothing here starts a process, reads a clock that was not passed in, or writes: 
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Literal
@@ -184,14 +184,15 @@ def _rule_before_the_pilot(plan: Plan, blocks: int) -> RuleRecord:
     return RuleRecord(blocks=blocks, reason=reason, budget_s=plan.budget_s, seconds_per_trial=plan.trial_s)
 
 
-def document_so_far(plan: Plan, trials: list[TrialRecord], *, finished: str) -> RunDocument:
-    """The document of a run whose process was killed: judged from the trials that the store had kept."""
+def document_so_far(plan: Plan, kept: Sequence[tuple[TrialRecord, Histogram | None]], *, finished: str) -> RunDocument:
+    """The document of a run whose process was killed: judged from the trials that the store had kept, with their latencies."""
     evidence = Evidence(plan)
+    trials = [trial for trial, _ in kept]
     ramped = {trial.arm for trial in trials if trial.ramp}
     evidence.given_up |= ramped - {trial.arm for trial in trials if trial.ramp and trial.load.get("stable") == "yes"}
-    for number, block in groupby(trials, key=lambda trial: trial.block):
-        for trial in block:
-            evidence.add(trial, None)
+    for number, block in groupby(kept, key=lambda each: each[0].block):
+        for trial, histogram in block:
+            evidence.add(trial, histogram)
         # An arm that was given up later still belonged to this block: it is closed before the next one is read.
         evidence.close_block(number)
     rule = _rule_before_the_pilot(plan, evidence.complete_blocks)

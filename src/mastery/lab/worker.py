@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from mastery.components.forking import Tether, fork_tethered
-from mastery.lab.operation import LevelNotInEffect
+from mastery.errors import MasteryError
+from mastery.lab.operation import VoidByRule
 
 _READ_AT_ONCE = 1 << 20
 
@@ -74,8 +75,11 @@ def in_worker(job: Callable[[], Any], *, timeout_s: float, meanwhile: Meanwhile 
 def _answer(job: Callable[[], Any]) -> bytes:
     try:
         return pickle.dumps(job())
-    except LevelNotInEffect as failure:
-        return pickle.dumps(Void(f"manipulation check: {failure}"))
+    except VoidByRule as failure:
+        return pickle.dumps(Void(f"{failure.rule}: {failure}"))
+    except MasteryError as failure:
+        # Our own errors say what happened; where in our code they were raised tells the reader nothing.
+        return pickle.dumps(Void(failure.message.removesuffix(".")))
     except Exception as failure:
         last = traceback.extract_tb(failure.__traceback__)[-1]
         where = f"{Path(last.filename).name}:{last.lineno}"

@@ -7,8 +7,9 @@ from pathlib import Path
 import msgspec
 
 from mastery.errors import StoreError
-from mastery.lab.document import RunDocument, sealed
+from mastery.lab.document import RunDocument, TrialRecord, sealed
 from mastery.lab.event import AnyEvent, Judged, TrialFinished
+from mastery.lab.histogram import Histogram
 from mastery.store.store import Store
 from mastery.store.transfer import spill
 
@@ -21,6 +22,12 @@ class Keeper:
     run: str
     stopped: str = "planned"
     refusal: StoreError | None = None
+    _latencies: tuple[TrialRecord, Histogram | None] | None = None
+
+    def hold(self, trial: TrialRecord, histogram: Histogram | None) -> tuple[TrialRecord, Histogram | None]:
+        """Takes the latencies of a trial, until it is told of: events are read by people and programs, who need no histograms."""
+        self._latencies = (trial, histogram)
+        return self._latencies
 
     def raise_if_full(self) -> None:
         if self.refusal is not None:
@@ -29,7 +36,8 @@ class Keeper:
     def keep(self, event: AnyEvent) -> None:
         if isinstance(event, TrialFinished) and self.refusal is None:
             try:
-                self.store.append_trial(self.run, event.trial)
+                held, histogram = self._latencies or (None, None)
+                self.store.append_trial(self.run, event.trial, histogram if held is event.trial else None)
             except StoreError as refusal:
                 self.refusal = refusal
         if isinstance(event, Judged):

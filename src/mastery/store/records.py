@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Any
 
 from mastery.lab.document import RunDocument, TrialRecord
+from mastery.lab.histogram import Histogram
 
 
 class Origin(StrEnum):
@@ -40,12 +41,13 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True)
 class OpenRun:
-    """A run that was never closed: what was known when it began, who measures it, and every finished trial."""
+    """A run that was never closed: what was known when it began, who measures it, and every finished trial with its latencies."""
 
     id: str
     owner: str
     header: dict[str, Any]
     trials: tuple[TrialRecord, ...]
+    histograms: tuple[Histogram | None, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ import msgspec
 
 from mastery.errors import StoreError, UnknownName, UsageError
 from mastery.lab.document import RunDocument, TrialRecord, canonical, plain
+from mastery.lab.histogram import Histogram
 from mastery.lab.integrity import is_intact
 from mastery.store.failures import damaged, explained
 from mastery.store.records import Imported, LoggedEvent, OpenRun, Origin, ReceivedRun, RunRow, Standing
@@ -76,19 +77,20 @@ class Store:
             # A checkpoint flushes the log to the disk that may be under measurement: it waits until the run closes.
             self._connection.execute("PRAGMA wal_autocheckpoint = 0")
 
-    def append_trial(self, run: str, trial: TrialRecord) -> None:
-        """Keeps one finished trial: it survives the death of every process of the run.
+    def append_trial(self, run: str, trial: TrialRecord, histogram: Histogram | None = None) -> None:
+        """Keeps one finished trial with its latencies: they survive the death of every process of the run.
 
         The commit does not flush the disk (that would disturb the measuring of disks), so a power cut may take the
         last trials. Raises `StoreError` when nothing can be written, `ValueError` for a figure that is not finite.
         """
         record = msgspec.json.encode(plain(msgspec.to_builtins(trial)))
+        latencies = None if histogram is None else msgspec.json.encode(histogram.to_sparse())
         with self._writing() as connection:
             added = connection.execute(
-                "INSERT INTO trials (run, sequence, record) "
-                "SELECT id, (SELECT coalesce(max(sequence) + 1, 0) FROM trials WHERE run = runs.id), ? "
+                "INSERT INTO trials (run, sequence, record, histogram) "
+                "SELECT id, (SELECT coalesce(max(sequence) + 1, 0) FROM trials WHERE run = runs.id), ?, ? "
                 "FROM runs WHERE id = ? AND standing = 'open'",
-                (record, run),
+                (record, latencies, run),
             ).rowcount
         if added != 1:
             raise StoreError(
@@ -130,12 +132,7 @@ class Store:
         """Runs that nobody closed: alive, or killed and waiting for the janitor, who looks at their owner."""
         with self._reading() as connection:
             found = connection.execute("SELECT id, owner, header FROM runs WHERE standing = 'open' ORDER BY rowid").fetchall()
-            return [OpenRun(id, owner, msgspec.json.decode(header), self._trials(connection, id)) for id, owner, header in found]
-
-    @staticmethod
-    def _trials(connection: sqlite3.Connection, run: str) -> tuple[TrialRecord, ...]:
-        rows = connection.execute("SELECT record FROM trials WHERE run = ? ORDER BY sequence", (run,))
-        return tuple(msgspec.json.decode(record, type=TrialRecord) for (record,) in rows)
+            return [OpenRun(id, owner, msgspec.json.decode(header), *_trials(connection, id)) for id, owner, header in found]
 
     # Closed runs
 
@@ -290,3 +287,10 @@ class Store:
             finally:
                 if connection.in_transaction:
                     connection.execute("COMMIT")
+
+
+def _trials(connection: sqlite3.Connection, run: str) -> tuple[tuple[TrialRecord, ...], tuple[Histogram | None, ...]]:
+    """The trials of an open run, in order, and beside each its latencies."""
+    rows = connection.execute("SELECT record, histogram FROM trials WHERE run = ? ORDER BY sequence", (run,)).fetchall()
+    records = tuple(msgspec.json.decode(record, type=TrialRecord) for record, _ in rows)
+    return records, tuple(None if sparse is None else Histogram.from_sparse(msgspec.json.decode(sparse)) for _, sparse in rows)
