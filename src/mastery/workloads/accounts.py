@@ -118,12 +118,16 @@ class Bank:
 
 
 def _touch(connection: "Connection[Any]", table: str, name: str, versions: Mapping[Any, int]) -> None:
-    """Moves the versions of all rows that were read, if they still stand as read: the update waits for whoever is before
-    us, and then looks at the rows again."""
+    """Moves the versions of all rows that were read, if they still stand as read.
+
+    The rows are locked in their own order: two that validate the same rows must wait for each other, not deadlock.
+    """
+    kind = "int" if name == "id" else "text"
     changed = connection.execute(
-        f"update {table} set version = version + 1 where ({name}, version) in"  # noqa: S608  (names of our own)
-        f" (select * from unnest(%s::{'int' if name == 'id' else 'text'}[], %s::int[]))",
-        [list(versions), list(versions.values())],
+        f"with standing as (select {name}, version from {table} where {name} = any(%s::{kind}[]) order by {name} for update)"  # noqa: S608
+        f" update {table} set version = {table}.version + 1 from standing, unnest(%s::{kind}[], %s::int[]) as read({name}, version)"
+        f" where {table}.{name} = standing.{name} and read.{name} = standing.{name} and read.version = standing.version",
+        [list(versions), list(versions), list(versions.values())],
     ).rowcount
     if changed != len(versions):
         raise _Overtaken
