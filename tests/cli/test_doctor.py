@@ -79,13 +79,13 @@ def test_removing_from_a_home_of_ours_alone_leaves_nothing(mastery, stored_run: 
     ],
 )
 def test_an_experiment_stands_as_its_components_do(findings: list[Here | Missing], standing: str) -> None:
-    found = tuple(Finding.of(f"c{index}", "component", each) for index, each in enumerate(findings))
+    found = tuple(Finding.of(f"c{index}", "resource", each) for index, each in enumerate(findings))
     assert Examined("x", found).standing == standing
 
 
 def test_an_absent_reference_tool_keeps_no_experiment_from_running() -> None:
     tool = Finding.of("fio", "reference tool", Missing("not installed", "apt-get install fio"))
-    assert Examined("x", (Finding.of("disk", "component", Here("found")), tool)).standing == "runs"
+    assert Examined("x", (Finding.of("disk", "resource", Here("found")), tool)).standing == "runs"
 
 
 def test_nothing_is_removed_while_a_run_is_measured(mastery, stored_run: str, tmp_path: Path) -> None:

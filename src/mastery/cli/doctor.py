@@ -1,8 +1,10 @@
 """See what this machine can run, what is missing and how to get it, and what was left behind."""
 
 import argparse
+import os
 import sys
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import msgspec
 
@@ -10,7 +12,9 @@ from mastery.catalogue.catalogue import load_catalogue
 from mastery.cli.examination import Examined, Finding, distinct, examine_all
 from mastery.cli.listing import note_complaints
 from mastery.cli.removal import Leftovers, clean, leftovers, remove, runs_folder
+from mastery.cli.surroundings import extras, pip_files, surroundings
 from mastery.cli.terminal import Terminal
+from mastery.cli.twins import Twins, twins_in
 from mastery.components.device import describe
 from mastery.components.enclosure import Enclosure, available
 from mastery.errors import StoreError, UsageError
@@ -37,6 +41,7 @@ class StoreHealth:
     runs: int = 0
     unfinished: int = 0
     problems: tuple[str, ...] = ()
+    twins: Twins | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,6 +67,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     else:
         _show_machine(machine, advise_on_machine(machine), terminal)
         _show_findings(distinct(examined), terminal)
+        _show_extras(terminal)
         _show_experiments(examined, terminal)
         _show_store(store, left, terminal)
     return 1 if store.problems or left.any else 0
@@ -73,7 +79,9 @@ def _store_health() -> StoreHealth:
         return StoreHealth(str(path), False)
     try:
         with Store.open_to_read(path) as store:
-            return StoreHealth(str(path), True, len(store.runs()), len(store.open_runs()), tuple(store.problems()))
+            problems = tuple(store.problems())
+            twins = None if problems else twins_in(store)
+            return StoreHealth(str(path), True, len(store.runs()), len(store.open_runs()), problems, twins)
     except StoreError as error:
         return StoreHealth(str(path), True, problems=(f"{error.message} {error.remedy}",))
 
@@ -86,11 +94,18 @@ def _as_value(
         "advice": msgspec.to_builtins(advise_on_machine(machine)),
         "enclosure": available().value,
         "disk": describe(runs_folder()).sentence(),
+        "surroundings": _surroundings(machine),
+        "extras": extras(),
         "experiments": [{**asdict(each), "standing": each.standing} for each in examined],
         "store": asdict(store),
         "leftovers": [str(path) for path in (*left.folders, *left.groups)],
         "terminal": {"encoding": sys.stdout.encoding, "unicode": terminal.unicode, "width": terminal.width},
     }
+
+
+def _surroundings(machine: Machine) -> list[str]:
+    files = pip_files(os.environ, Path.home())
+    return surroundings(machine, describe(runs_folder()), environment=os.environ, pip_files=files)
 
 
 def _show_machine(machine: Machine, advice: tuple[Advice, ...], terminal: Terminal) -> None:
@@ -101,8 +116,21 @@ def _show_machine(machine: Machine, advice: tuple[Advice, ...], terminal: Termin
     terminal.say(f"  which is {printable(describe(runs_folder()).sentence())}", hang=4)
     drawn = "with all signs" if terminal.unicode else "in ASCII"
     terminal.say(f"  terminal: {sys.stdout.encoding}, {terminal.width} columns, drawn {drawn}", hang=4)
+    for line in _surroundings(machine):
+        terminal.say(f"  {printable(line)}", hang=4)
     for each in advice:
         terminal.say(f"  {printable(each.text)} {printable(each.remedy)}", hang=4)
+
+
+def _show_extras(terminal: Terminal) -> None:
+    known = extras()
+    there = [name for name, is_installed in known.items() if is_installed]
+    lacking = [name for name, is_installed in known.items() if not is_installed]
+    terminal.write("\nExtras\n")
+    terminal.say(f"  installed: {', '.join(there) or 'none'}", hang=4)
+    if lacking:
+        terminal.say(f"  missing: {', '.join(lacking)}. ./mastery adds one on its first need; elsewhere:", hang=4)
+        terminal.say(f"    pip install 'backend-mastery[{','.join(lacking)}]'", hang=4)
 
 
 def _show_findings(findings: list[Finding], terminal: Terminal) -> None:
@@ -112,10 +140,14 @@ def _show_findings(findings: list[Finding], terminal: Terminal) -> None:
             continue
         terminal.write(f"\n{heading}\n")
         widest = max(len(each.name) for each in chosen)
+        named = ""
         for each in chosen:
             word = "here" if each.is_here else "missing"
-            remedy = f" {printable(each.remedy)}" if each.remedy else ""
-            terminal.say(f"  {word:<9}{printable(each.name):<{widest}}  {printable(each.how)}{remedy}", hang=13 + widest)
+            remedy = f". {printable(each.remedy)}" if each.remedy else ""
+            # A component of several ways is named once, above them.
+            name = "" if each.name == named else printable(each.name)
+            named = each.name
+            terminal.say(f"  {word:<9}{name:<{widest}}  {printable(each.how)}{remedy}", hang=13 + widest)
 
 
 def _show_experiments(examined: tuple[Examined, ...], terminal: Terminal) -> None:
@@ -137,6 +169,8 @@ def _show_store(store: StoreHealth, left: Leftovers, terminal: Terminal) -> None
     else:
         unfinished = f", {store.unfinished} not closed" if store.unfinished else ""
         terminal.say(f"  sound, {counted(store.runs, 'run')}{unfinished}")
+        if store.twins:
+            terminal.say(f"  {store.twins.sentence()}", hang=4)
     if left.any:
         terminal.write("\nLeft behind by killed runs\n")
         for path in (*left.folders, *left.groups):
