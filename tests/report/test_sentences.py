@@ -29,6 +29,12 @@ def test_without_a_decided_effect_the_headline_claims_none(verdict: str, text: s
     assert sentences.headline(sample_run(effects=[effect(verdict=verdict)])).startswith(text)
 
 
+def test_a_run_whose_every_verdict_is_withheld_is_headed_by_that() -> None:
+    withheld = [effect(verdict=None, withheld="the clock is too coarse"), effect(arm=1, verdict=None, withheld="too few blocks")]
+    assert sentences.headline(sample_run(effects=withheld)) == "No verdict on p50 can be given"
+    assert sentences.headline(sample_run(effects=[withheld[0], effect(verdict="inconclusive")])).startswith("No difference in p50")
+
+
 def test_a_run_without_effects_is_headed_by_its_claims() -> None:
     assert sentences.headline(sample_run(effects=[])) == "1 of 2 claims holds"
 
@@ -48,7 +54,7 @@ def test_a_number_of_blocks_that_nobody_would_run_is_not_given() -> None:
 
 def test_a_withheld_verdict_gives_its_reason_and_no_figure() -> None:
     text = sentences.verdict(sample_run(), effect(verdict=None, withheld="fio disagrees"))
-    assert text == "sync=never: no verdict: fio disagrees"
+    assert text == "sync=never: no verdict: fio disagrees."
 
 
 def test_an_equivalent_arm_names_the_smallest_effect_of_the_declaration() -> None:

@@ -19,9 +19,10 @@ from mastery.cli.naming import check_name
 from mastery.cli.shelf import note_closed
 from mastery.cli.terminal import Terminal
 from mastery.errors import UnknownName, Unsatisfied, UsageError
-from mastery.lab.document import PredictionRecord
+from mastery.lab.document import PredictionRecord, RunDocument
 from mastery.lab.experiment import Experiment
 from mastery.lab.planning import Mode
+from mastery.report import labels
 from mastery.report.decide import Requirement, check_requirement
 from mastery.report.need import parse_need
 from mastery.report.plain_text import printable
@@ -248,14 +249,16 @@ def _hold_to(requirements: Sequence[str], run_id: str, terminal: Terminal, *, sp
     if speaks:
         terminal.write("\nRequired\n")
         for requirement in checked:
-            terminal.say(f"  {'holds' if requirement.held else 'fails':<7}{_told(requirement)}", hang=9)
+            terminal.say(f"  {'holds' if requirement.held else 'fails':<7}{_told(requirement, document)}", hang=9)
     if failed := [requirement for requirement in checked if not requirement.held]:
         # The document of the run is on stdout already; the refusal goes to stderr alone.
         terminal.is_json = False
         remedy = "Choose another arm with `mastery decide`, or loosen the requirement."
-        raise Unsatisfied(f"Not satisfied: {'; '.join(_told(each) for each in failed)}.", remedy=remedy)
+        raise Unsatisfied(f"Not satisfied: {'; '.join(_told(each, document) for each in failed)}.", remedy=remedy)
 
 
-def _told(requirement: Requirement) -> str:
-    arms = "; ".join(f"{arm.label}: {why}" for arm, held, why in requirement.arms if held == requirement.held)
+def _told(requirement: Requirement, document: RunDocument) -> str:
+    arms = "; ".join(
+        f"{labels.named(document, arm.index)}: {why}" for arm, held, why in requirement.arms if held == requirement.held
+    )
     return printable(f"{requirement.need.text} ({arms})")

@@ -8,6 +8,7 @@ from enum import StrEnum
 from mastery.errors import UsageError
 from mastery.lab.claim import Relation
 from mastery.lab.document import AdviceRecord, ArmRecord, RunDocument
+from mastery.report import labels
 from mastery.report.need import Need, arms_of
 from mastery.report.numbers import share
 from mastery.report.pairing import indistinguishable
@@ -219,7 +220,8 @@ def _cautions(run: SourcedRun, here: str | None) -> tuple[AdviceRecord, ...]:
         trials = [each for each in document.trials if each.arm == arm.index and not each.cold and each.reference is None]
         void = sum(each.status == "void" for each in trials)
         if void * 10 > len(trials):
-            text = f"{share(void / len(trials))} of the trials of {arm.label} are void; the rest may be the easier ones."
+            named = labels.named(document, arm.index)
+            text = f"{share(void / len(trials))} of the trials of {named} are void; the rest may be the easier ones."
             found.append(AdviceRecord(code="voids", text=text, remedy=f"mastery results {document.id}"))
     return tuple(found)
 

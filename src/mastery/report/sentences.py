@@ -33,6 +33,8 @@ def headline(document: RunDocument) -> str:
         prefix = "Indication: " if largest.indication else ""
         return f"{prefix}{printable(largest.metric)} is {numbers.times(largest.ratio)} with {arm} than with {over}"
     if _primary_effects(document):
+        if all(each.withheld for each in _primary_effects(document)):
+            return f"No verdict on {printable(document.primary.name)} can be given"
         equal = all(each.verdict == "equivalent" for each in _primary_effects(document))
         return (
             f"{document.primary.name} is the same in all arms" if equal else f"No difference in {document.primary.name} was settled"
@@ -82,7 +84,7 @@ def verdict(document: RunDocument, effect: EffectRecord) -> str:
     arm, over = labels.difference(document, effect.arm, effect.over)
     metric = printable(effect.metric)
     if effect.withheld:
-        return f"{arm}: no verdict: {printable(effect.withheld)}"
+        return f"{arm}: no verdict: {printable(effect.withheld).rstrip('.')}."
     blocks = numbers.counted(effect.blocks, "block")
     spread = ""
     if effect.low is not None and effect.high is not None:
