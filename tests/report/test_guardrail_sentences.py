@@ -53,5 +53,13 @@ def test_what_was_modelled_promises_nothing_about_how_often() -> None:
     assert "could still show" not in " ".join(told)
 
 
+def test_where_a_run_has_both_kinds_each_is_counted_as_what_it_is() -> None:
+    document = with_modelled_arm(2, guardrails=[record(0), record(1), record(2), record(2, "p99", trials_with_any=1, maximum=3)])
+    assert guardrails(document)[1:] == [
+        "No at_risk in both measured arms, 20 trials each; up to 14 % of trials could still show some.",
+        "No at_risk in sync=never (modelled): no state that was modelled shows any.",
+    ]
+
+
 def test_nothing_measured_is_nothing_said() -> None:
     assert guardrails(sample_run(guardrails=[record(0, trials=0)])) == []

@@ -47,13 +47,17 @@ def _clauses(document: RunDocument, clean: Sequence[GuardrailRecord]) -> str:
     said = []
     for metric in dict.fromkeys(each.metric for each in clean):
         arms = [each.arm for each in clean if each.metric == metric]
-        violated = any(each.metric == metric and each.trials_with_any for each in document.guardrails)
+        is_model = labels.is_modelled(document, arms[0])
+        alike = [each for each in document.guardrails if each.trials and labels.is_modelled(document, each.arm) is is_model]
+        violated = any(each.metric == metric and each.trials_with_any for each in alike)
+        # Said only where a run has both kinds, which must not be taken for each other.
+        kind = ("modelled " if is_model else "measured ") if len(alike) < len(document.guardrails) else ""
         if len(arms) == 1:
             where = labels.named(document, arms[0])
         elif violated:
-            where = f"the other {len(arms)} arms"
+            where = f"the other {len(arms)} {kind}arms"
         else:
-            where = "both arms" if len(arms) == 2 else f"all {len(arms)} arms"
+            where = f"both {kind}arms" if len(arms) == 2 else f"all {len(arms)} {kind}arms"
         said.append(f"no {printable(metric)} in {where}")
     return ", ".join(said)
 

@@ -16,7 +16,7 @@ from mastery.report.telling import Section, setting, telling
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 # As many characters of a table as the column of text holds; a wider one is cut into several.
-_COLUMNS = 80
+_COLUMNS = 70
 
 _SHEET = f"""
 :root {{ color-scheme: light dark; {LIGHT} }}
