@@ -420,3 +420,31 @@ def test_a_writer_that_fails_before_the_cut_voids_the_trial_with_its_words(tmp_p
 
     with sites.fresh("t1") as address, pytest.raises(DomainError, match="no disk today"):
         conducted(trial, addresses={"site": address})
+
+
+@pytest.mark.parametrize("figure", [float("nan"), float("inf"), float("-inf")])
+def test_a_figure_that_no_document_can_hold_voids_its_trial_and_not_the_run(figure: float) -> None:
+    def trial(arm: Arm) -> Generator[Any, Result, None]:
+        result = yield nothing
+        result.record(lost=figure)
+
+    with pytest.raises(BrokenExperiment, match="recorded lost = "):
+        conducted(trial, metrics=("lost",))
+
+
+@pytest.mark.parametrize("note", [object(), float("nan"), {"deep": [object()]}])
+def test_a_note_that_is_no_json_voids_its_trial(note: object) -> None:
+    def trial(arm: Arm) -> Generator[Any, Result, None]:
+        result = yield nothing
+        result.note(odd=note)
+
+    with pytest.raises(BrokenExperiment, match="no JSON"):
+        conducted(trial)
+
+
+def test_a_number_beyond_the_whole_numbers_of_json_is_noted_as_a_double() -> None:
+    def trial(arm: Arm) -> Generator[Any, Result, None]:
+        result = yield nothing
+        result.note(orders_total=2**143, fits=2**53 - 1)
+
+    assert conducted(trial).notes == {"orders_total": float(2**143), "fits": 2**53 - 1}

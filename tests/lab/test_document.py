@@ -63,3 +63,12 @@ def test_a_number_that_json_does_not_have_never_gets_into_a_document() -> None:
 def test_the_schema_names_itself(plan: Plan) -> None:
     document = sealed(document_so_far(plan, [], finished="2026-01-01T00:00:00Z"))
     assert document.schema == SCHEMA == "mastery.run/1"
+
+
+def test_orders_beyond_the_whole_numbers_of_json_survive_their_document(plan: Plan) -> None:
+    notes = {"orders_tried": 20_000, "orders_total": float(2**143)}
+    document = document_so_far(
+        plan, [(TrialRecord(block=0, arm=0, status="ok", notes=notes), None)], finished="2026-01-01T00:00:00Z"
+    )
+    assert list(document.orders_tried.values()) == [[20_000, float(2**143)]]
+    assert decode(canonical(document)).orders_tried == document.orders_tried

@@ -1,6 +1,7 @@
 """One trial from beginning to end: runs the trial function, drives what it yields, and folds the samples into metrics."""
 
 import gc
+import math
 import os
 from array import array
 from collections.abc import Generator, Mapping
@@ -9,12 +10,14 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from mastery.components.power_cut import Moment, run_and_cut
 from mastery.errors import BrokenExperiment, DomainError
 from mastery.lab.disturbance import Disturbance, Readings
+from mastery.lab.document import plain
 from mastery.lab.experiment import Arm, TrialFunction
 from mastery.lab.histogram import Histogram
 from mastery.lab.load import Load, Open
@@ -119,6 +122,7 @@ def conduct(assignment: Assignment, *, clock: Clock) -> Conducted:
     finally:
         steps.close()
     conducted.seconds = (clock() - began) / 1e9
+    _refuse_what_no_document_holds(conducted)
     # What nobody declared has no unit and no direction: a misspelt name must not vanish in silence.
     if unknown := sorted(set(conducted.metrics) - set(assignment.metrics)):
         raise BrokenExperiment(
@@ -132,6 +136,18 @@ def conduct(assignment: Assignment, *, clock: Clock) -> Conducted:
             remedy="Record its magnitude, or declare it as a cost.",
         )
     return conducted
+
+
+def _refuse_what_no_document_holds(conducted: Conducted) -> None:
+    """A figure that is not finite, or a note that is no JSON, must void its trial and not the run that would store it."""
+    if odd := [name for name, figure in conducted.metrics.items() if not math.isfinite(figure)]:
+        raise BrokenExperiment(
+            f"The trial recorded {odd[0]} = {conducted.metrics[odd[0]]}.", remedy="Leave out a figure that was not measured."
+        )
+    try:
+        conducted.notes = plain(msgspec.to_builtins(conducted.notes))
+    except (TypeError, ValueError) as reason:
+        raise BrokenExperiment(f"The trial noted what is no JSON: {reason}.", remedy="Note plain values.") from reason
 
 
 def _resume(steps: Generator[Any, Any, None], result: Result) -> tuple[Any] | None:

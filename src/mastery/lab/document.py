@@ -250,7 +250,8 @@ class RunDocument(Record, frozen=True, kw_only=True):
     references: list[ReferenceRecord]
     frontier: FrontierRecord | None
     advice: list[AdviceRecord]
-    orders_tried: dict[str, list[int]]
+    # arm label -> orders tried and orders there are; the second may be beyond any whole number of JSON
+    orders_tried: dict[str, list[int | float]]
     # arm index -> sparse HDR histogram of nanoseconds, pooled over the arm's trials
     histograms: dict[str, dict[str, Any]]
     events: list[dict[str, Any]]
@@ -282,12 +283,18 @@ class RunDocument(Record, frozen=True, kw_only=True):
         return next((each for each in self.guardrails if each.arm == arm and each.metric == metric), None)
 
 
-def plain(value: Any) -> Any:
-    """Builtins only, with whole-number floats and non-finite numbers made fit for canonical JSON (RFC 8785).
+# Up to here a whole number is exact in every reader of JSON; RFC 8785 has no form for larger ones.
+SAFE_INTEGER = 2**53 - 1
 
-    JSON has no infinity: an unbounded figure is stored as the string "inf" nowhere, it is left out instead, so a
-    non-finite number here is a mistake and raises `ValueError`.
+
+def plain(value: Any) -> Any:
+    """Builtins only, fit for canonical JSON (RFC 8785): whole numbers beyond 2^53 become doubles.
+
+    JSON has no infinity and no undefined number: an unbounded figure is left out, so one that gets here is a mistake
+    and raises `ValueError`.
     """
+    if isinstance(value, int) and abs(value) > SAFE_INTEGER:
+        value = float(value)
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError("a run document holds no infinite or undefined number")
     if isinstance(value, dict):

@@ -280,17 +280,23 @@ def orders(document: RunDocument) -> list[str]:
         # A grid of many cells: those tried completely share one sentence, the sampled ones are named.
         total = sum(counts[1] for counts in complete)
         sampled = {name: counts for name, counts in document.orders_tried.items() if counts not in complete}
-        shared = f"All {total:,} {noun} tried in {numbers.counted(len(complete), 'arm')}."
+        shared = f"All {_orders_counted(total)} {noun} tried in {numbers.counted(len(complete), 'arm')}."
         return [shared, *_orders(sampled, noun)]
     return _orders(document.orders_tried, noun)
 
 
-def _orders(tried: dict[str, list[int]], noun: str) -> list[str]:
-    return [
-        f"{printable(name)}: {counts[0]:,} of {counts[1]:,} {noun} tried{'' if counts[0] >= counts[1] else ', a seeded sample'}"
-        for name, counts in tried.items()
-        if len(counts) == 2
-    ]
+def _orders_counted(number: float) -> str:
+    """A number with its thousands, or its power of ten where nobody would read the digits."""
+    return f"{number:,.0f}" if number < 1e12 else f"about 10^{math.log10(number):.0f}"
+
+
+def _orders(tried: dict[str, list[int | float]], noun: str) -> list[str]:
+    found = []
+    for name, counts in tried.items():
+        if len(counts) == 2:
+            how = "" if counts[0] >= counts[1] else ", a seeded sample"
+            found.append(f"{printable(name)}: {_orders_counted(counts[0])} of {_orders_counted(counts[1])} {noun} tried{how}")
+    return found
 
 
 def frontier(document: RunDocument) -> list[str]:
