@@ -59,14 +59,14 @@ def test_both_loops_in_one_run_say_how_many_arms_each_drove() -> None:
 
 def test_refusals_are_shown_whether_declared_or_not() -> None:
     document = driven({**CLOSED, "refused": 3.0, "unknown": 0.0}, CLOSED, CLOSED)
-    assert "Of 3,600 operations 36 refused." in driving(document)
+    assert "Of 3,600 operations 36 were refused." in driving(document)
     assert cells(document)["refused"] == ("36", "0", "0")
     assert "in doubt" not in cells(document)
 
 
 def test_outcomes_in_doubt_and_retries_are_counted_apart() -> None:
     told = driving(driven({**CLOSED, "retried": 2.0, "unknown": 1.0}))
-    assert "Of 3,600 operations 72 retried, 36 in doubt." in told
+    assert "Of 3,600 operations 72 were retried, 36 were in doubt." in told
 
 
 def test_the_folding_is_told_as_lying_outside_the_samples() -> None:

@@ -101,7 +101,7 @@ def _outcomes(document: RunDocument) -> list[str]:
     trials = [each for arm in document.arms for each in trials_of(document, arm.index)]
     operations = _total(trials, "operations")
     counts = {words: _total(trials, key) for key, words in _OUTCOMES.items()}
-    said = [f"{count:,} {words}" for words, count in counts.items() if count]
+    said = [f"{count:,} {'was' if count == 1 else 'were'} {words}" for words, count in counts.items() if count]
     return [f"Of {operations:,} operations {', '.join(said)}."] if said and operations else []
 
 
