@@ -29,13 +29,14 @@ from mastery.lab.experiment import Experiment
 from mastery.lab.histogram import Histogram
 from mastery.lab.hosting import Host, find_components
 from mastery.lab.interruption import interruption_of_trials
-from mastery.lab.layout import Layout, lay_out, statements_of, within_the_visit
+from mastery.lab.layout import Layout, lay_out, statements_of
 from mastery.lab.machine import capture
 from mastery.lab.noise import measure_noise
 from mastery.lab.plan import Header, Task
 from mastery.lab.planning import Mode
 from mastery.lab.recovery import begun, close_killed
 from mastery.lab.run import perform
+from mastery.lab.visit import stays_of
 from mastery.store.home import cache_folder, database
 from mastery.store.keeper import Keeper
 from mastery.store.store import Store
@@ -84,16 +85,14 @@ def prepare(request: Request, catalogue: Catalogue) -> Prepared:
     for name, answer in found.items():
         if isinstance(answer, Missing) and answer.extra is not None:
             raise NeedsExtra(answer.extra, why=f"{experiment.id} ({name})")
-    visited = [request.targets[each.name] for each in experiment.resources.values() if each.name in request.targets]
-    guest = next((name for name in visited if request.allowed.get("i-own-this-server") != name), None)
-    wanted = request.budget_s if guest is None else within_the_visit(experiment, guest, request.mode, request.budget_s)
-    layout = lay_out(experiment, found, mode=request.mode, budget_s=wanted, levels=request.arms)
+    stays = stays_of(experiment, request.targets, request.allowed)
+    layout = lay_out(experiment, found, mode=request.mode, budget_s=request.budget_s, levels=request.arms, stays=stays)
     seed = secrets.randbelow(2**32) if request.seed is None else request.seed
     request = replace(request, seed=seed)
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     run = f"{re.sub(r'[^A-Za-z0-9-]', '-', experiment.id)[:16]}-{stamp}-{secrets.token_hex(2)}"
     where = (request.on or runs_folder).absolute()
-    return Prepared(request, experiment, layout, run, found, statements_of(experiment, layout, found, where=where))
+    return Prepared(request, experiment, layout, run, found, statements_of(experiment, layout, found, where=where, stays=stays))
 
 
 def _look_around(experiment: Experiment, request: Request, runs_folder: Path) -> dict[str, Here | Missing]:
@@ -144,7 +143,7 @@ def _measure(prepared: Prepared, prediction: PredictionRecord, site: Site, owner
             noise=msgspec.to_builtins(noise),
             components=host.records(),
             prediction=prediction,
-            advice=(*advice, *host.advice()),
+            advice=(*host.advice(), *advice),
         )
         plan = prepared.layout.plan(prepared.experiment, header, seed=prepared.request.seed or 0)
         store.open_run(begun(plan, name=prepared.request.experiment), owner=owner)
@@ -178,7 +177,14 @@ def close_killed_runs(catalogue: Catalogue) -> tuple[str, ...]:
             if alive or run.header.get("machine", {}).get("fingerprint") != here:
                 continue
             evidence = list(zip(run.trials, run.histograms, strict=True))
-            store.close_run(close_killed(run.header, evidence, _reload(run.header, catalogue), finished=_now()))
+            experiment = _reload(run.header, catalogue)
+            try:
+                document = close_killed(run.header, evidence, experiment, finished=_now())
+            except (ValueError, ArithmeticError, LookupError, msgspec.ValidationError):
+                # One run that cannot be judged must not keep every later one from starting: it is closed without its
+                # trials' judgement, from its header alone; the rows of its trials stay in the store.
+                document = close_killed(run.header, [], None, finished=_now())
+            store.close_run(document)
             closed.append(run.id)
     return tuple(closed)
 

@@ -1,5 +1,6 @@
 """A server of the user's: refused when in doubt, left as it was found. A second server of ours plays the user's."""
 
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ from mastery.components.postgres import PostgreSQL, PostgresServer
 from mastery.components.postgres_binaries import find_binaries
 from mastery.components.postgres_target import PostgresTarget, find_target
 from mastery.components.run_folder import make_run_folder
-from mastery.components.targets import Leave, targets_file
+from mastery.components.targets import GUEST, Leave, targets_file
 from mastery.errors import DomainError, TargetRefused, UnknownName
 
 pytest.importorskip("psycopg")
@@ -88,8 +89,8 @@ def everything(server):
     return found
 
 
-def begin(name, *, leave=None, settings=None):
-    return PostgresTarget.begin(name, minimum=14, settings=settings or {}, leave=leave or Leave())
+def begin(name, *, leave=None, settings=None, limits=None):
+    return PostgresTarget.begin(name, minimum=14, settings=settings or {}, leave=leave or Leave(), limits=limits)
 
 
 ALLOWED = [("maker", Leave()), ("owned", Leave(scratch="owned"))]
@@ -230,12 +231,24 @@ def test_what_a_killed_run_left_is_offered_and_removed_only_when_told(theirs, ta
         (leftover,) = target.leftovers()
         assert leftover.name in leftover.drop
         assert target.leftovers() == (leftover,), "looking removes nothing"
-        target.remove(leftover)
+        with theirs._administer("owned" if leftover.drop.startswith("drop schema") else "postgres") as connection:
+            connection.execute(leftover.drop)
         assert target.leftovers() == ()
         target.stop()
     with theirs._administer("postgres") as connection:
         connection.execute("drop database mastery_0123456789ab")
     assert everything(theirs) == before
+
+
+def test_a_visit_ends_when_the_server_has_written_more_log_than_was_promised(targets):
+    target = begin("maker", limits=dataclasses.replace(GUEST, wal_bytes=16 << 20))
+    assert target.exceeded() is None
+    with target.fresh("trial") as address, address.connect(autocommit=True) as connection:
+        connection.execute("create table t as select repeat('x', 1000) as filler from generate_series(1, 20000)")
+    why = target.exceeded()
+    assert why is not None and "16 MiB are allowed" in why and "'maker'" in why
+    target.stop()
+    assert GUEST.wal_bytes == 256 << 20
 
 
 def test_the_statement_for_dropping_by_hand_works(theirs, targets):

@@ -121,10 +121,28 @@ def test_the_modes_own_budget_bends_to_an_experiment_whose_trials_are_long(mode:
 
 def test_a_quick_run_has_at_most_twenty_seconds_of_load() -> None:
     for levels in range(1, 12):
-        experiment = declared(factors=(Factor("n", list(range(levels)), 0),))
-        layout = lay_out(experiment, {}, mode=Mode.QUICK)
-        assert 6 * layout.slots * layout.trial_s <= 20.0 + 1e-9
-        assert BUDGET_S[Mode.QUICK] * LOAD_SHARE[Mode.QUICK] == pytest.approx(20.0)
+        for references in ((), (Reference("r", Tool(Here("os")), metric="p50"),)):
+            experiment = declared(factors=(Factor("n", list(range(levels)), 0),), references=references)
+            layout = lay_out(experiment, {}, mode=Mode.QUICK)
+            assert layout.load_s == BUDGET_S[Mode.QUICK] * LOAD_SHARE[Mode.QUICK] == pytest.approx(20.0)
+            blocks = 8 if references else 7
+            assert (blocks * layout.slots + 1) * layout.trial_s <= 20.0 + 1e-9
+
+
+def test_a_trial_lasts_as_long_as_what_it_is_about() -> None:
+    short, long = lay_out(declared(), {}, mode=Mode.QUICK), lay_out(declared(least_s=3.0), {}, mode=Mode.QUICK)
+    assert short.trial_s < 3.0 == long.trial_s
+    # The mode's own budget gives way, one that the user named does not.
+    assert long.budget_s > FEWEST_BLOCKS * long.slots * 3.0
+    with pytest.raises(UsageError, match="too small"):
+        lay_out(declared(least_s=3.0), {}, mode=Mode.QUICK, budget_s=30.0)
+
+
+def test_the_estimate_of_what_is_only_counted_covers_the_time_that_it_takes() -> None:
+    exact = declared(exact=True, overhead_s=30.0)
+    layout = lay_out(exact, {}, mode=Mode.QUICK)
+    assert layout.expected_s >= layout.slots * 30.0
+    assert lay_out(declared(exact=True), {}, mode=Mode.QUICK).expected_s == BUDGET_S[Mode.QUICK]
 
 
 def test_what_is_counted_has_no_second_baseline_and_an_exact_experiment_needs_no_budget() -> None:
@@ -178,7 +196,7 @@ class Tool:
         return self.answer
 
     def serves(self, levels: Any) -> bool:
-        return self.record in (None, levels["record"])
+        return self.record in (None, levels.get("record"))
 
     def measure(self, levels: Any, addresses: Any, *, seconds: float) -> float:
         return seconds
@@ -225,3 +243,4 @@ def test_the_user_is_told_what_runs_with_what_what_is_skipped_and_what_is_writte
     assert "Uses server: embedded 18." in says
     assert f"Skips sync=never record=128 rate=0.5: {GONE.reason} {GONE.remedy}" in says
     assert any("/somewhere" in sentence and "removes it" in sentence for sentence in says)
+    assert says[-1].startswith("Touches nothing else: no setting of this machine, no server that it did not start")

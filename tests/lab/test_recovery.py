@@ -105,8 +105,11 @@ def killed(plan: Plan, trials: list[TrialRecord], *, known: Experiment | None = 
 
 
 def same_but_for_the_rule(one: RunDocument, other: RunDocument) -> bool:
-    """The reason of the number of blocks is the loop's alone; it dies with it."""
-    bare = msgspec.structs.replace(other, hash=one.hash, rule=msgspec.structs.replace(one.rule, blocks=other.rule.blocks))
+    """The reason of the number of blocks and the times of events are the loop's alone; they die with it."""
+    rule = msgspec.structs.replace(one.rule, blocks=other.rule.blocks)
+    events = {each["event"] for each in [*one.events, *other.events]}
+    assert {"killed"} <= events <= {"blocks-fixed", "interrupted", "killed"}
+    bare = msgspec.structs.replace(other, hash=one.hash, rule=rule, events=one.events)
     # A reference without a trial has a reason of its own in either document.
     if not any(trial.reference for trial in one.trials):
         bare = msgspec.structs.replace(bare, references=one.references)

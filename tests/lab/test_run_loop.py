@@ -1,5 +1,6 @@
 """The loop of a run on a fake machine: what runs in which order, how many blocks, what is judged, what an interrupt leaves."""
 
+import dataclasses
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -249,6 +250,27 @@ def test_a_quick_run_gives_indications_that_are_not_adjusted() -> None:
     assert slow.indication and not slow.adjusted
     assert document.rule.blocks >= 6
     assert any(advice.code == "indication" for advice in document.advice)
+
+
+@pytest.mark.parametrize("noise", [0.001, 0.4])
+def test_a_quick_run_keeps_to_its_seconds_of_load_however_much_time_is_left(noise: float) -> None:
+    machine = FakeMachine(noise=noise)
+    plan = dataclasses.replace(plan_of(mode=Mode.QUICK, budget_s=1000), load_s=20 * 0.2 + 7 * 4 * 0.2)
+    document = document_in(events_of(plan, machine))
+    assert sum(task.seconds for task in machine.tasks) <= plan.load_s
+    assert document.rule.blocks == (6 if noise == 0.001 else 11)
+
+
+def test_what_happened_to_a_run_stands_in_its_document() -> None:
+    document = document_in(events_of(plan_of(), FakeMachine()))
+    (fixed,) = document.events
+    assert (fixed["event"], fixed["blocks"], fixed["reason"]) == ("blocks-fixed", document.rule.blocks, document.rule.reason)
+    assert fixed["at_s"] == pytest.approx(17 * 0.2)
+    machine = FakeMachine()
+    machine.stop_after = 30
+    events = document_in(events_of(plan_of(), machine)).events
+    assert [each["event"] for each in events] == ["blocks-fixed", "interrupted"]
+    assert events[-1]["trials"] == 30
 
 
 def test_the_document_survives_its_own_json_and_shows_a_changed_figure() -> None:

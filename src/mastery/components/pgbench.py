@@ -63,9 +63,10 @@ class PgbenchWithdrawals:
             script.flush()
             command = [
                 *(str(_program()), "--no-vacuum", f"--client={clients}", "--jobs=2", "--max-tries=100"),
-                *(f"--time={max(1, round(seconds))}", f"--file={script.name}", address.conninfo),
+                *(f"--time={max(1, round(seconds))}", f"--file={script.name}"),
             ]
-            answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=_environment())
+            environment = {**os.environ, **connection_variables(address.conninfo)}
+            answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=environment)
         found = re.search(r"^tps = ([0-9.]+)", answer.stdout, re.MULTILINE)
         if answer.returncode != 0 or found is None:
             raise DomainError(f"pgbench failed: {answer.stderr.strip()[-300:]}", remedy="Run it by hand to see why.")
@@ -78,6 +79,16 @@ def _program() -> str | None:
     return str(beside) if beside is not None and beside.exists() else shutil.which("pgbench")
 
 
-def _environment() -> dict[str, str]:
-    """Without the user's own PG variables: they would send the load to another server."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+def connection_variables(conninfo: str) -> dict[str, str]:
+    """The words of a connection string as libpq's variables: other users read a command's arguments, and not its environment.
+
+    Laid over the user's own variables they lead to the same server as the string itself. Raises `DomainError` for words that
+    no variable stands for.
+    """
+    from psycopg.pq import Conninfo
+
+    given = [option for option in Conninfo.parse(conninfo.encode()) if option.val is not None]
+    if homeless := [option.keyword.decode() for option in given if not option.envvar]:
+        words = ", ".join(homeless)
+        raise DomainError(f"pgbench cannot be told {words} in confidence.", remedy="Leave it out of the target's entry.")
+    return {(option.envvar or b"").decode(): (option.val or b"").decode() for option in given}

@@ -205,8 +205,8 @@ class PostgresServer:
         # The folder's name is ours and holds neither blanks nor quotes beyond those that the user's own folders have.
         host = str(self._sockets).replace("\\", "\\\\").replace("'", "\\'")
         return (
-            f"host='{host}' port=5432 user={_OWNER} dbname={database} application_name={APPLICATION} connect_timeout=10"
-            # Said explicitly, so that the user's PGOPTIONS and PGSSLMODE decide nothing here.
+            f"host='{host}' hostaddr='' port=5432 user={_OWNER} dbname={database} application_name={APPLICATION} connect_timeout=10"
+            # Said explicitly, so that the user's PGHOSTADDR, PGOPTIONS and PGSSLMODE decide nothing here.
             " sslmode=disable gssencmode=disable options='-c client_min_messages=warning'"
         )
 

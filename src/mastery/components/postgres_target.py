@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mastery.components import targets
 from mastery.components.component import Here
 from mastery.components.postgres_session import APPLICATION, PostgresAddress, address_in, connect, read_configuration, read_counters
-from mastery.components.targets import Leave, first_line
+from mastery.components.targets import GUEST, OWNER, Allowance, Leave, Leftover, first_line
 from mastery.errors import DomainError, TargetRefused
 
 if TYPE_CHECKING:
@@ -20,30 +20,6 @@ if TYPE_CHECKING:
 _SCRATCH_NAME = re.compile(rf"{APPLICATION}_[0-9a-f]{{12}}")
 _SECONDS_FOR_SESSIONS_TO_END = 0.5
 _COMMENT = "made by Backend Engineering Mastery; safe to drop"
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a run may ask of a server that is not ours; printed before it starts. Load and time are kept by the engine."""
-
-    connections: int = 4
-    operations_per_s: int = 200
-    wal_bytes: int = 256 << 20
-    duration_s: int = 60
-    lock_timeout_ms: int = 200
-    statement_timeout_ms: int = 10_000
-
-
-# What the owner of a server lifts by repeating its name; statements still end by themselves.
-OWNED = Limits(connections=100, duration_s=3600, lock_timeout_ms=10_000, statement_timeout_ms=60_000)
-
-
-@dataclass(frozen=True, slots=True)
-class Leftover:
-    """Something that a killed run of this user's left on a target, with the statement that removes it."""
-
-    name: str
-    drop: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +38,22 @@ def find_target(name: str, *, minimum: int, leave: Leave) -> Here:
 class PostgresTarget:
     """Our stay on a user's server: one scratch database (or schema), made at the start and dropped at the end."""
 
-    def __init__(self, name: str, examined: _Examined, limits: Limits) -> None:
+    def __init__(self, name: str, examined: _Examined, limits: Allowance) -> None:
         self._name = name
         self._examined = examined
         self.limits = limits
         self.scratch = f"{APPLICATION}_{secrets.token_hex(6)}"
         self._owns_database = examined.may_create_databases
         self._is_made = False
+        self._log_began = ""
         self._told_settings = (
             f"-c lock_timeout={limits.lock_timeout_ms} -c statement_timeout={limits.statement_timeout_ms}"
-            f" -c idle_in_transaction_session_timeout={limits.duration_s * 1000}"
+            f" -c idle_in_transaction_session_timeout={limits.duration_s * 1000:.0f}"
         )
 
     @classmethod
     def begin(
-        cls, name: str, *, minimum: int, settings: Mapping[str, str], leave: Leave, limits: Limits | None = None
+        cls, name: str, *, minimum: int, settings: Mapping[str, str], leave: Leave, limits: Allowance | None = None
     ) -> "PostgresTarget":
         """Examines the server again and makes the scratch place; TargetRefused leaves it as it was."""
         if settings:
@@ -84,8 +61,9 @@ class PostgresTarget:
                 f"This experiment changes settings of the server ({', '.join(sorted(settings))}); on {name!r} nothing is changed.",
                 remedy="Run it without `--target`: it then starts a server of its own.",
             )
-        limits = limits or (OWNED if leave.owned == name else Limits())
+        limits = limits or (OWNER if leave.owned == name else GUEST)
         target = cls(name, _examine(name, minimum=minimum, leave=leave), limits)
+        target._log_began = target._log_position()
         target._make()
         return target
 
@@ -130,11 +108,27 @@ class PostgresTarget:
             ).fetchall()
         return tuple(Leftover(name, drop) for name, drop in rows if _SCRATCH_NAME.fullmatch(name) and name != self.scratch)
 
-    def remove(self, leftover: Leftover) -> None:
-        """Removes one of `leftovers()`, after the user said so."""
-        assert _SCRATCH_NAME.fullmatch(leftover.name), "only what carries our name is dropped"
+    def exceeded(self) -> str | None:
+        """Says how much write-ahead log the server has written since we came, when that is more than we may."""
         with self._administer() as connection:
-            connection.execute(leftover.drop)
+            query = "select pg_wal_lsn_diff(pg_current_wal_lsn(), %s::pg_lsn)"
+            written = int((connection.execute(query, [self._log_began]).fetchone() or (0,))[0])
+        if written <= self.limits.wal_bytes:
+            return None
+        allowed = f"{self.limits.wal_bytes / 2**20:.0f} MiB are allowed"
+        return f"{self._name!r} has written {written / 2**20:.0f} MiB of write-ahead log since the start; {allowed}."
+
+    def _log_position(self) -> str:
+        import psycopg
+
+        try:
+            with self._administer() as connection:
+                return str((connection.execute("select pg_current_wal_lsn()").fetchone() or ("",))[0])
+        except psycopg.Error as refused:
+            raise TargetRefused(
+                f"{self._name!r} does not tell how much log it writes: {first_line(refused)}.",
+                remedy="Without that we cannot keep within what we promise; run without `--target`.",
+            ) from refused
 
     def stop(self) -> None:
         """Drops the scratch place; DomainError with the statement when the server does not let us."""

@@ -1,11 +1,11 @@
-"""The user's own servers by name: the file that names them, and what the user allowed by repeating a name."""
+"""The user's own servers by name: the file that names them, what the user allowed by repeating a name, what a visit may ask."""
 
 import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self, runtime_checkable
 
 from mastery.components.component import Site
 from mastery.errors import TargetRefused, UnknownName
@@ -22,6 +22,56 @@ class Leave:
     @classmethod
     def of(cls, site: Site) -> Self:
         return cls(site.allowed.get("scratch"), site.allowed.get("shared-server"), site.allowed.get("i-own-this-server"))
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What a run may ask of a server that is not ours; said before it starts. Load and time are kept by the engine."""
+
+    connections: int = 4
+    operations_per_s: float = 200.0
+    wal_bytes: int = 256 << 20
+    duration_s: float = 60.0
+    lock_timeout_ms: int = 200
+    statement_timeout_ms: int = 10_000
+
+
+GUEST = Allowance()
+# What the owner of a server lifts by repeating its name; statements still end by themselves.
+OWNER = Allowance(100, 1e6, 1 << 40, 3600.0, lock_timeout_ms=10_000, statement_timeout_ms=60_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """Something that a killed run of this user's left on a target, with the statement that removes it."""
+
+    name: str
+    drop: str
+
+
+@runtime_checkable
+class Visit(Protocol):
+    """A service that is our stay on a server of the user's."""
+
+    @property
+    def how_to_drop(self) -> str:
+        """What removes everything of ours from the server, should we be killed."""
+
+
+@runtime_checkable
+class Searched(Visit, Protocol):
+    """A visit that can tell what earlier ones left."""
+
+    def leftovers(self) -> tuple[Leftover, ...]:
+        """What killed runs of ours left there; looked at and not touched."""
+
+
+@runtime_checkable
+class Metered(Visit, Protocol):
+    """A visit that counts what it costs the server."""
+
+    def exceeded(self) -> str | None:
+        """What more than the allowance was used, in a sentence; None while the run may go on."""
 
 
 def targets_file() -> Path:

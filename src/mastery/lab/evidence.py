@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mastery.lab.clock_share import clock_share
-from mastery.lab.document import TrialRecord
+from mastery.lab.document import AdviceRecord, TrialRecord
 from mastery.lab.histogram import Histogram
 from mastery.lab.plan import Plan
 from mastery.lab.signed_rank import Floats
@@ -24,6 +24,8 @@ class Evidence:
     trials: list[TrialRecord] = field(default_factory=list)
     complete: list[int] = field(default_factory=list)
     given_up: set[int] = field(default_factory=set)
+    # What was found on the way that the reader should know, beside what follows from the trials.
+    advice: list[AdviceRecord] = field(default_factory=list)
     _void_in_a_row: Counter[int] = field(default_factory=Counter)
     _ours: dict[tuple[int, int, bool], TrialRecord] = field(default_factory=dict)
     _theirs: dict[tuple[int, str], TrialRecord] = field(default_factory=dict)

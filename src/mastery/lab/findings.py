@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -40,7 +41,17 @@ from mastery.lab.verdict import voids_apart
 JUDGING_STREAM = 0x6A75_6467
 
 
-def document_of(evidence: Evidence, *, rule: RuleRecord, stopped: str, finished: str) -> RunDocument:
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """How a run came to its end, and what had happened to it as a whole."""
+
+    rule: RuleRecord
+    stopped: Literal["planned", "budget", "interrupted"]
+    finished: str
+    events: tuple[dict[str, Any], ...] = ()
+
+
+def document_of(evidence: Evidence, closing: Closing) -> RunDocument:
     """Judges the evidence and closes the document with its content hash."""
     plan, experiment, header = evidence.plan, evidence.plan.experiment, evidence.plan.header
     references = [*(_reference(evidence, each, arm) for each, arm in plan.references), *_absent(plan)]
@@ -54,12 +65,12 @@ def document_of(evidence: Evidence, *, rule: RuleRecord, stopped: str, finished:
         article=header.article,
         question=experiment.question,
         declaration=declaration_of(plan),
-        rule=rule,
+        rule=closing.rule,
         mode=plan.mode.value,
         seed=plan.seed,
         target=header.target,
         started=header.started,
-        finished=finished,
+        finished=closing.finished,
         package=header.package,
         machine=header.machine,
         noise={**header.noise, **noise},
@@ -79,11 +90,11 @@ def document_of(evidence: Evidence, *, rule: RuleRecord, stopped: str, finished:
         ],
         references=references,
         frontier=_frontier(evidence, estimates),
-        advice=list(header.advice),
+        advice=[*header.advice, *evidence.advice],
         orders_tried=_orders_tried(evidence),
         histograms=_histograms(evidence),
-        events=[],
-        stopped=stopped,  # type: ignore[arg-type]  # one of the three words of the schema; the caller is our own loop
+        events=list(closing.events),
+        stopped=closing.stopped,
     )
     return sealed(msgspec.structs.replace(document, advice=[*document.advice, *remarks(document)]))
 
@@ -360,13 +371,13 @@ def _frontier(evidence: Evidence, estimates: Sequence[Estimate]) -> FrontierReco
     )
 
 
-def _orders_tried(evidence: Evidence) -> dict[str, list[int]]:
+def _orders_tried(evidence: Evidence) -> dict[str, list[int | float]]:
     """Tried and total orders by arm label, as the trials noted them: absence of an anomaly is no proof."""
     labels = {arm.index: arm.label() for arm in evidence.plan.arms}
     return {
-        labels[record.arm]: [int(record.notes["orders_tried"]), int(record.notes["orders_total"])]
+        labels[record.arm]: [record.notes["orders_tried"], record.notes["orders_total"]]
         for record in evidence.trials
-        if record.status == "ok" and "orders_tried" in record.notes and "orders_total" in record.notes
+        if record.status == "ok" and {type(record.notes.get(name)) for name in ("orders_tried", "orders_total")} <= {int, float}
     }
 
 

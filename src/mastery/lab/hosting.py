@@ -11,12 +11,14 @@ from typing import Any
 import msgspec
 
 from mastery.components.component import Component, Here, Missing, Scope, Service, Site
+from mastery.components.targets import Metered, Searched, Visit
 from mastery.errors import MasteryError
 from mastery.lab.conduct import Assignment, Conducted, conduct
 from mastery.lab.document import AdviceRecord, ComponentRecord, TrialRecord
 from mastery.lab.experiment import Arm, Experiment, Role
 from mastery.lab.fault import Strike, strike, strikes
 from mastery.lab.histogram import Histogram
+from mastery.lab.interruption import RunEnded
 from mastery.lab.plan import Plan, Task
 from mastery.lab.printable import printable, printable_throughout
 from mastery.lab.worker import Void, in_worker
@@ -73,17 +75,17 @@ class Host:
         """What a user should know of a server of theirs: how everything of ours on it is dropped, should we be killed."""
         found: list[AdviceRecord] = []
         for name, service in self._services.items():
-            how_to_drop = getattr(service, "how_to_drop", None)
-            if how_to_drop is not None:
+            if isinstance(service, Visit):
                 text = f"On your {name} this run keeps to a scratch place of its own and drops it at the end."
-                found.append(AdviceRecord(code="target", text=text, remedy=f"Should it be killed: {how_to_drop}"))
-            for left in service.leftovers() if how_to_drop is not None and hasattr(service, "leftovers") else ():
+                found.append(AdviceRecord(code="target", text=text, remedy=f"Should it be killed: {service.how_to_drop}"))
+            for left in service.leftovers() if isinstance(service, Searched) else ():
                 text = f"A killed run has left {left.name} on your {name}."
                 found.append(AdviceRecord(code="leftover", text=text, remedy=left.drop))
         return tuple(found)
 
     def run_trial(self, plan: Plan, task: Task, *, clock: Callable[[], float]) -> tuple[TrialRecord, Histogram | None]:
-        """One trial with fresh data, in a worker of its own; its failure is its record, never an exception."""
+        """One trial with fresh data, in a worker of its own; its failure is its record, never an exception (but for `RunEnded`)."""
+        self._end_where_exceeded()
         arm = next(each for each in plan.arms if each.index == task.slot.arm)
         self._trials += 1
         started = clock()
@@ -107,6 +109,19 @@ class Host:
         notes = {**record.notes, "faults": struck} if struck else record.notes
         record = msgspec.structs.replace(record, counters=moved, notes=notes)
         return record, answer.histogram if isinstance(answer, Conducted) else None
+
+    def _end_where_exceeded(self) -> None:
+        """Raises `RunEnded` before a trial when a server of the user's has been asked for more than was promised."""
+        for service in self._services.values():
+            if not isinstance(service, Metered):
+                continue
+            why = None
+            # A server that does not answer is found out by the trial, whose record says so.
+            with contextlib.suppress(Exception):
+                why = service.exceeded()
+            if why is not None:
+                remedy = "Take fewer arms or a smaller --budget, or lift the limits on a server of your own."
+                raise RunEnded(AdviceRecord(code="target-limit", text=why, remedy=remedy))
 
     def _meanwhile(self, arm: Arm, task: Task) -> list[tuple[float, Callable[[], None]]]:
         """The faults of an arm, as things to be done to the services; a reference tool is spared them."""

@@ -6,6 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from types import FrameType
 
+from mastery.lab.document import AdviceRecord
+
+
+class RunEnded(KeyboardInterrupt):
+    """The run itself finds that it must end; what is finished is judged as after Ctrl-C, and `advice` says why."""
+
+    def __init__(self, advice: AdviceRecord) -> None:
+        super().__init__(advice.text)
+        self.advice = advice
+
+
 ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 

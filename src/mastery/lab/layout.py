@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mastery.components.component import Here, Missing
-from mastery.errors import MachineCannot, TargetRefused, UnknownName, UsageError
+from mastery.errors import MachineCannot, UnknownName, UsageError
 from mastery.lab.document import ArmRecord
 from mastery.lab.experiment import Arm, Experiment, Factor, Level, Role
-from mastery.lab.load import Closed
-from mastery.lab.plan import Header, Plan
-from mastery.lab.planning import FEWEST_BLOCKS, Mode, budget_sum
+from mastery.lab.plan import REFERENCE_BLOCKS, Header, Plan
+from mastery.lab.planning import FEWEST_BLOCKS, BudgetSum, Mode, budget_sum
 from mastery.lab.reference import Reference
 from mastery.lab.standing import find_arm
+from mastery.lab.visit import Stay, budget_within, refuse_pushing, said_of
 
 # Seconds a whole run may take, and what of it may be load; `--budget` replaces the first and scales the second.
 BUDGET_S = {Mode.QUICK: 45.0, Mode.NORMAL: 120.0, Mode.RIGOROUS: 600.0}
@@ -22,22 +22,23 @@ LOAD_SHARE = {Mode.QUICK: 20.0 / 45.0, Mode.NORMAL: 0.75, Mode.RIGOROUS: 0.75}
 BLOCKS_AIMED_AT = {Mode.QUICK: 7, Mode.NORMAL: 14, Mode.RIGOROUS: 30}
 SHORTEST_TRIAL_S = 0.05
 LONGEST_TRIAL_S = 2.0
-# What a server that is not ours is asked for, unless its owner lifts it.
-VISIT_S = 60.0
-VISIT_OPERATIONS_PER_S = 200
 # Forking, set-up and folding around every trial, beside what the experiment itself declares.
 ENGINE_OVERHEAD_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The arms and the length of a trial, as they follow from the declaration, the machine and the budget."""
+    """The arms and the length of a trial, as they follow from the declaration, the machine and the budget.
+
+    `load_s` is what of `budget_s` may be load; a quick run keeps to it.
+    """
 
     mode: Mode
     arms: tuple[Arm, ...]
     skipped: tuple[ArmRecord, ...]
     trial_s: float
     budget_s: float
+    load_s: float
     slots: int
     references: tuple[tuple[Reference, int], ...]
     absent: tuple[tuple[Reference, str], ...]
@@ -56,6 +57,7 @@ class Layout:
             seed=seed,
             trial_s=self.trial_s,
             budget_s=self.budget_s,
+            load_s=self.load_s,
             arms=self.arms,
             skipped=self.skipped,
             references=self.references,
@@ -70,44 +72,43 @@ def lay_out(
     mode: Mode,
     budget_s: float | None = None,
     levels: Mapping[str, Sequence[str]] | None = None,
+    stays: Sequence[Stay] = (),
 ) -> Layout:
     """Raises `UnknownName` for a factor or level that does not exist, `UsageError` for a budget too small to judge six
-    blocks (with the sum), `MachineCannot` when no arm can run here."""
+    blocks (with the sum), `MachineCannot` when no arm can run here, `TargetRefused` for too much load on a server of others."""
     chosen = {name: _levels(experiment.factor(name), words) for name, words in (levels or {}).items()}
     arms, skipped = _divide(experiment, experiment.arms(chosen, quick=mode is Mode.QUICK), found)
-    references, absent = _references(experiment, arms, experiment.declared_home(quick=mode is Mode.QUICK))
+    refuse_pushing(stays, experiment, arms)
+    references, absent = _references(experiment, arms, experiment.declared_home(quick=mode is Mode.QUICK), stays)
     counted = experiment.exact or experiment.primary.role == Role.GUARDRAIL
     slots = len(arms) + len(references) + (0 if counted else 1)
-    budget = BUDGET_S[mode] if budget_s is None else budget_s
+    limit_s = budget_within(stays)
+    budget = min(BUDGET_S[mode] if budget_s is None else budget_s, limit_s)
     overhead_s = experiment.overhead_s + ENGINE_OVERHEAD_S
-    trial_s = budget * LOAD_SHARE[mode] / (BLOCKS_AIMED_AT[mode] * slots)
+    load_s = budget * LOAD_SHARE[mode]
+    aimed_at = max(BLOCKS_AIMED_AT[mode], REFERENCE_BLOCKS if references else 0)
+    # The cold trial in front of the blocks is load as well.
+    trial_s = load_s / (aimed_at * slots + (0 if counted else 1))
     # Where the set-up of the trials takes most of a budget, they are shortened until the fewest blocks fit.
     trial_s = min(trial_s, LONGEST_TRIAL_S, budget / (FEWEST_BLOCKS * slots) - overhead_s)
-    trial_s = max(trial_s, SHORTEST_TRIAL_S)
+    trial_s = max(trial_s, SHORTEST_TRIAL_S, experiment.least_s)
     cost = budget_sum(arms=slots, trial_s=trial_s + overhead_s, budget_s=budget)
     if not cost.fits and not experiment.exact:
-        if budget_s is not None:
-            raise UsageError(
-                f"The budget is too small to judge anything: {cost}.",
-                remedy=f"Give --budget {math.ceil(cost.needed_s * 1.1)}s, or fewer arms with --arms FACTOR=LEVEL,LEVEL.",
-            )
+        if budget_s is not None or cost.needed_s * 1.1 > limit_s:
+            raise _too_small(cost, limit_s)
         # The mode's own budget is a habit, not a promise: an experiment whose trials are long takes the time it needs.
         budget = cost.needed_s * 1.1
-    return Layout(mode, arms, skipped, trial_s, budget, slots, references, absent)
+    if experiment.exact:
+        budget = max(budget, slots * overhead_s)
+    return Layout(mode, arms, skipped, trial_s, budget, load_s, slots, references, absent)
 
 
-def within_the_visit(experiment: Experiment, target: str, mode: Mode, budget_s: float | None) -> float:
-    """The budget on a server that is not ours: at most a minute, and no load that pushes as hard as it can.
-
-    Raises `TargetRefused` for a closed loop, whose rate nobody bounds; what is only counted makes no load.
-    """
-    if not experiment.exact and isinstance(experiment.load_of(experiment.arms(quick=True)[0]), Closed):
-        raise TargetRefused(
-            f"{experiment.id} drives a closed loop, as fast as {target!r} answers; a server that is not yours gets "
-            f"at most {VISIT_OPERATIONS_PER_S} op/s.",
-            remedy=f"If it may be pushed to its limit, repeat its name: --i-own-this-server {target}. Or run without --target.",
-        )
-    return min(budget_s or BUDGET_S[mode], VISIT_S)
+def _too_small(cost: BudgetSum, limit_s: float) -> UsageError:
+    needed_s = math.ceil(cost.needed_s * 1.1)
+    longer = f"Give --budget {needed_s}s, or" if needed_s <= limit_s else "Take"
+    return UsageError(
+        f"The budget is too small to judge anything: {cost}.", remedy=f"{longer} fewer arms with --arms FACTOR=LEVEL,LEVEL."
+    )
 
 
 def _levels(factor: Factor, words: Sequence[str]) -> list[Level]:
@@ -153,7 +154,7 @@ def _divide(
 
 
 def _references(
-    experiment: Experiment, arms: tuple[Arm, ...], home: Mapping[str, Level]
+    experiment: Experiment, arms: tuple[Arm, ...], home: Mapping[str, Level], stays: Sequence[Stay]
 ) -> tuple[tuple[tuple[Reference, int], ...], tuple[tuple[Reference, str], ...]]:
     """The references that can be measured in this run with the arm each stands beside, and why the others cannot."""
     present: list[tuple[Reference, int]] = []
@@ -163,6 +164,8 @@ def _references(
         answer = reference.tool.find()
         if isinstance(answer, Missing):
             absent.append((reference, f"{answer.reason} {answer.remedy}"))
+        elif guests := [stay.target for stay in stays if not stay.is_owned]:
+            absent.append((reference, f"{reference.tool.name} pushes as hard as it can, and {guests[0]!r} is not yours"))
         elif arm is None:
             absent.append((reference, "its arm does not run"))
         elif not reference.tool.serves(arm.levels):
@@ -172,7 +175,9 @@ def _references(
     return tuple(present), tuple(absent)
 
 
-def statements_of(experiment: Experiment, layout: Layout, found: Mapping[str, Here | Missing], *, where: Path) -> tuple[str, ...]:
+def statements_of(
+    experiment: Experiment, layout: Layout, found: Mapping[str, Here | Missing], *, where: Path, stays: Sequence[Stay] = ()
+) -> tuple[str, ...]:
     """What the user is told before the start: what is done, how long, with what, what is written where, what is left alone."""
     arms = f"{len(layout.arms)} arm{'s' if len(layout.arms) != 1 else ''}"
     says = [
@@ -183,6 +188,8 @@ def statements_of(experiment: Experiment, layout: Layout, found: Mapping[str, He
         if isinstance(answer, Here):
             says.append(f"Uses {name}: {' '.join(filter(None, (answer.how, answer.version)))}.")
     says += [f"Skips {arm.label}: {arm.skipped} {arm.remedy}" for arm in layout.skipped]
+    says += said_of(stays)
     says.append(f"Writes below {where} and removes it at the end{': ' + experiment.writes if experiment.writes else ''}.")
-    says.append("Touches nothing else: no setting of this machine, no server that it did not start, no file outside its folders.")
+    theirs = "no setting of it, no other place on it, no other server" if stays else "no server that it did not start"
+    says.append(f"Touches nothing else: no setting of this machine, {theirs}, no file outside its folders.")
     return tuple(says)

@@ -1,5 +1,6 @@
 """What one run will do, laid out before its first trial: arms, slots of a block, length of a trial, budget."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,6 +49,8 @@ class Plan:
     skipped: tuple[ArmRecord, ...] = ()
     references: tuple[tuple[Reference, int], ...] = ()
     absent: tuple[tuple[Reference, str], ...] = ()
+    # What of the budget may be load, in seconds; a quick run keeps to it.
+    load_s: float = math.inf
 
     @property
     def slots(self) -> tuple[Slot, ...]:

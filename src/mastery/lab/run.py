@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -17,8 +17,9 @@ from mastery.lab.design import Slot, lay_blocks
 from mastery.lab.document import RuleRecord, RunDocument, TrialRecord
 from mastery.lab.event import Advised, AnyEvent, BlocksFixed, Judged, Planned, TrialFinished, TrialStarted
 from mastery.lab.evidence import VOIDS_IN_A_ROW, Evidence
-from mastery.lab.findings import document_of
+from mastery.lab.findings import Closing, document_of
 from mastery.lab.histogram import Histogram
+from mastery.lab.interruption import RunEnded
 from mastery.lab.load import Load
 from mastery.lab.plan import Plan, Task, arm_records
 from mastery.lab.planning import PILOT_BLOCKS, Mode, PlanReason, plan_blocks
@@ -43,6 +44,11 @@ class _Progress:
     done: int = 0
     expected: int = 0
     capacity: dict[int, float] = field(default_factory=dict)
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+    def happened(self, now: float, event: str, **facts: object) -> None:
+        """Notes what happened to the run as a whole, for its document."""
+        self.events.append({"at_s": round(now - self.began, 3), "event": event, **facts})
 
     def load_of(self, arm: int) -> Load | None:
         """The load of an arm, as a rate where it was declared as a share of capacity."""
@@ -65,7 +71,7 @@ def perform(plan: Plan, start_trial: StartTrial, clock: Clock, *, finished: Call
     )
     for advice in plan.header.advice:
         yield Advised(advice=advice)
-    stopped = "planned"
+    stopped: Literal["planned", "budget", "interrupted"] = "planned"
     rule = _rule_before_the_pilot(plan, FEWEST_JUDGED)
     try:
         yield from _ramp(plan, start_trial, progress)
@@ -76,17 +82,22 @@ def perform(plan: Plan, start_trial: StartTrial, clock: Clock, *, finished: Call
         pilot = 1 if plan.experiment.exact else min(PILOT_BLOCKS, plan.fewest_blocks)
         yield from _run_blocks(plan, blocks, pilot, start_trial, progress)
         rule = _fix_blocks(plan, progress, clock)
+        progress.happened(clock(), "blocks-fixed", blocks=rule.blocks, reason=rule.reason)
         progress.expected = progress.done + len(plan.slots) * max(0, rule.blocks - progress.evidence.complete_blocks)
         yield BlocksFixed(rule=rule, trials=progress.expected)
         stopped = "budget" if rule.reason == "budget" else "planned"
         yield from _run_blocks(plan, blocks, rule.blocks, start_trial, progress)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as ending:
         stopped = "interrupted"
+        progress.happened(clock(), "interrupted", trials=progress.done)
+        if isinstance(ending, RunEnded):
+            progress.evidence.advice.append(ending.advice)
         # All that the last block lacks may be a reference's trial.
         progress.evidence.close_last_block()
     # Void trials or an interrupt may have left fewer complete blocks than were planned.
     rule = msgspec.structs.replace(rule, blocks=min(rule.blocks, progress.evidence.complete_blocks))
-    document = document_of(progress.evidence, rule=rule, stopped=stopped, finished=finished())
+    closing = Closing(rule, stopped, finished(), tuple(progress.events))
+    document = document_of(progress.evidence, closing)
     for advice in document.advice[len(plan.header.advice) :]:
         yield Advised(advice=advice)
     yield Judged(document=document)
@@ -153,6 +164,10 @@ def _fix_blocks(plan: Plan, progress: _Progress, clock: Clock) -> RuleRecord:
     complete = evidence.complete_blocks
     block_s = spent_s / max(1, progress.done) * len(plan.slots)
     affordable = complete + max(0, math.floor((plan.budget_s - spent_s) / max(block_s, 1e-9)))
+    if plan.mode is Mode.QUICK and math.isfinite(plan.load_s):
+        # What a user waits for is one thing, what their disk or server is put through another: both are promised.
+        load_left_s = plan.load_s - progress.done * plan.trial_s
+        affordable = min(affordable, complete + max(0, math.floor(load_left_s / (plan.trial_s * len(plan.slots)) + 1e-9)))
     rule = RuleRecord(
         blocks=1,
         reason="exact",
@@ -196,4 +211,6 @@ def document_so_far(plan: Plan, kept: Sequence[tuple[TrialRecord, Histogram | No
         # An arm that was given up later still belonged to this block: it is closed before the next one is read.
         evidence.close_block(number)
     rule = _rule_before_the_pilot(plan, evidence.complete_blocks)
-    return document_of(evidence, rule=rule, stopped="interrupted", finished=finished)
+    last = trials[-1] if trials else None
+    killed = {"at_s": round(last.started_s + last.seconds, 3) if last else 0.0, "event": "killed", "trials": len(trials)}
+    return document_of(evidence, Closing(rule, "interrupted", finished, (killed,)))
