@@ -259,14 +259,6 @@ def leftover_groups(run: str | None = None, *, root: Path = ROOT) -> tuple[Path,
     return tuple(sorted(found))
 
 
-def remove_groups(run: str) -> tuple[Path, ...]:
-    """Kills and removes what a dead run left; answers with what it removed."""
-    removed = leftover_groups(run)
-    for folder in removed:
-        remove_group(folder)
-    return removed
-
-
 def remove_group(folder: Path) -> None:
     """A killed process leaves its group a moment after the kill, so the removal is tried until the kernel agrees."""
     deadline_s = time.monotonic() + REMOVAL_S
