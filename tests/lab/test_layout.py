@@ -14,7 +14,7 @@ from mastery.errors import MachineCannot, UnknownName, UsageError
 from mastery.lab.experiment import Experiment, Factor, Metric
 from mastery.lab.layout import BUDGET_S, LOAD_SHARE, LONGEST_TRIAL_S, SHORTEST_TRIAL_S, lay_out, statements_of
 from mastery.lab.load import Closed
-from mastery.lab.planning import FEWEST_BLOCKS, Mode
+from mastery.lab.planning import FEWEST_BLOCKS, Mode, fewest_blocks
 from mastery.lab.reference import Reference
 
 
@@ -244,3 +244,12 @@ def test_the_user_is_told_what_runs_with_what_what_is_skipped_and_what_is_writte
     assert f"Skips sync=never record=128 rate=0.5: {GONE.reason} {GONE.remedy}" in says
     assert any("/somewhere" in sentence and "removes it" in sentence for sentence in says)
     assert says[-1].startswith("Touches nothing else: no setting of this machine, no server that it did not start")
+
+
+def test_a_mode_that_promises_verdicts_takes_the_blocks_that_its_strictest_interval_needs() -> None:
+    many = declared(factors=(Factor("arm", list(range(10)), 0),), overhead_s=3.0)
+    laid = lay_out(many, {}, mode=Mode.NORMAL)
+    assert laid.budget_s >= fewest_blocks(Mode.NORMAL, family=9) * laid.slots * (laid.trial_s + 3.0)
+    # Whoever names a budget gets it, down to what can be judged at all.
+    assert lay_out(many, {}, mode=Mode.NORMAL, budget_s=250.0).budget_s == 250.0
+    assert lay_out(many, {}, mode=Mode.QUICK).budget_s < laid.budget_s

@@ -15,7 +15,7 @@ from mastery.components.modelled_disk import ModelledDisk
 def operations(disk: ModelledDisk) -> Any:
     """The calls of the kernel, each turned into one of the disk's; paths are a slash and a name."""
     # Imported here, since the library comes with an extra and loads libfuse3 at once.
-    from mfusepy import FuseOSError, Operations  # type: ignore[import-untyped]
+    from mfusepy import FuseOSError, Operations
 
     class Calls(Operations):  # type: ignore[misc]
         use_ns = True

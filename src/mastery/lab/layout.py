@@ -10,7 +10,7 @@ from mastery.errors import MachineCannot, UnknownName, UsageError
 from mastery.lab.document import ArmRecord
 from mastery.lab.experiment import Arm, Experiment, Factor, Level, Role
 from mastery.lab.plan import REFERENCE_BLOCKS, Header, Plan
-from mastery.lab.planning import FEWEST_BLOCKS, BudgetSum, Mode, budget_sum
+from mastery.lab.planning import FEWEST_BLOCKS, BudgetSum, Mode, budget_sum, fewest_blocks
 from mastery.lab.reference import Reference
 from mastery.lab.standing import find_arm
 from mastery.lab.visit import Stay, budget_within, refuse_pushing, said_of
@@ -98,6 +98,10 @@ def lay_out(
             raise _too_small(cost, limit_s)
         # The mode's own budget is a habit, not a promise: an experiment whose trials are long takes the time it needs.
         budget = cost.needed_s * 1.1
+    if not counted and budget_s is None:
+        # A mode promises verdicts: as many blocks as its strictest interval over all arms needs, even past its habit.
+        blocks = fewest_blocks(mode, family=len(arms) - 1)
+        budget = min(max(budget, 1.1 * blocks * slots * (trial_s + overhead_s)), max(budget, limit_s))
     if experiment.exact:
         budget = max(budget, slots * overhead_s)
     return Layout(mode, arms, skipped, trial_s, budget, load_s, slots, references, absent)
