@@ -115,19 +115,22 @@ def test_with_watcher_and_main_process_killed_the_next_command_clears(home, mome
     check_what_the_next_commands_see(run)
 
 
-def test_a_killed_watcher_is_not_missed_and_the_run_goes_on_to_its_end(home):
+@pytest.mark.parametrize("moment", MOMENTS[1:])
+def test_a_killed_watcher_is_not_missed_and_the_run_goes_on_to_its_end(home, moment):
     run = home.start(*QUICK["sleepy"])
-    in_a_trial(run)
+    moment(run)
     victims_of(run, "watcher")
     assert run.end() == 0
     assert run.events("judged")
     assert Outside(home).nothing(), Outside(home).left()
 
 
+@pytest.mark.parametrize("trial", [2, 4, 9])
 @pytest.mark.parametrize(("victim", "cause"), [("worker", "killed by SIGKILL"), ("server", "connection")])
-def test_a_killed_worker_or_server_voids_its_trial_and_the_run_goes_on(home, victim, cause):
+def test_a_killed_worker_or_server_voids_its_trial_and_the_run_goes_on(home, victim, cause, trial):
     run = home.start(*QUICK["sleepy"])
-    in_a_trial(run)
+    run.wait_for("trialstarted", trial)
+    run.wait_until(lambda: run.is_furnished("worker"))
     victims_of(run, victim)
     assert run.end() == 0
     document = home.document()
@@ -139,9 +142,10 @@ def test_a_killed_worker_or_server_voids_its_trial_and_the_run_goes_on(home, vic
     assert Outside(home).nothing(), Outside(home).left()
 
 
-def test_a_server_killed_between_trials_is_there_for_the_next_one(home):
+@pytest.mark.parametrize("trials", [1, 3, 7])
+def test_a_server_killed_between_trials_is_there_for_the_next_one(home, trials):
     run = home.start(*QUICK["sleepy"])
-    run.wait_for("trialfinished", 3)
+    run.wait_for("trialfinished", trials)
     victims_of(run, "server")
     assert run.end() == 0
     assert sum(trial["status"] == "void" for trial in home.document()["trials"]) <= 2

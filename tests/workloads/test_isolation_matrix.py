@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -121,7 +122,7 @@ def test_a_cell_on_a_real_server_is_tried_when_it_is_called_and_proves_its_level
         address = address_in(postgres_conninfo, "cell_test")
         try:
             for level in LETS_THROUGH:
-                found = try_on_postgres("P4", level, address, at_most=20, seed=10)()
+                found = try_on_postgres("P4", level, address, at_most=20)(Random(10))
                 assert found.tried == 20
                 assert (found.anomalies > 0) is ("P4" in LETS_THROUGH[level]), level
                 assert level_in_effect(address, level) == level

@@ -160,9 +160,10 @@ def _resume(steps: Generator[Any, Any, None], result: Result) -> tuple[Any] | No
 
 def _perform(wanted: Any, assignment: Assignment, clock: Clock, conducted: Conducted, stack: ExitStack) -> Result:
     match wanted:
-        case Once(measure):
+        case Once(measure, seeded):
+            given = (Random(assignment.seed),) if seeded else ()
             began = clock()
-            value = measure()
+            value = measure(*given)
             return Result(operations=1, seconds=(clock() - began) / 1e9, value=value)
         case Crash(site, call, after_s, since):
             moment = Moment(Random(assignment.seed).uniform(*after_s), since)

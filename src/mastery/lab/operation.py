@@ -98,9 +98,13 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Once:
-    """Something that measures by itself (time to start, to recover, an exact count); its value comes back."""
+    """Something that measures by itself (time to start, to recover, an exact count); its value comes back.
 
-    measure: Callable[[], object]
+    What draws a sample takes the trial's randomness: with `seeded` it is called as `measure(rng)`.
+    """
+
+    measure: Callable[..., object]
+    seeded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,8 @@
 """What a finished run advises its reader: disturbances, doubts and refusals, each with a remedy."""
 
+import math
+from statistics import median
+
 from mastery.lab.advice import advise_on_disturbance
 from mastery.lab.clock_share import advise_on_clock_share, clock_share
 from mastery.lab.disturbance import Disturbance
@@ -17,6 +20,7 @@ def remarks(document: RunDocument) -> list[AdviceRecord]:
         *_disturbances(ok),
         _clock_share(document),
         _drifting(ok),
+        _outliers(document),
         _unstable(ok),
         _alarm(document),
     ]
@@ -88,6 +92,37 @@ def _clock_share(document: RunDocument) -> AdviceRecord | None:
         for index, sparse in document.histograms.items()
     }
     return advise_on_clock_share(shares)
+
+
+def _outliers(document: RunDocument) -> AdviceRecord | None:
+    """Trials far from the others of their arm: marked and kept, since voiding them would be choosing what to see.
+
+    Far: more than 3.5 robust deviations on the log scale (Iglewicz and Hoaglin 1993).
+    """
+    metric = document.primary
+    values: dict[int, list[float]] = {}
+    for trial in document.trials:
+        figure = trial.metrics.get(metric.name, 0.0)
+        if trial.status == "ok" and not (trial.cold or trial.ramp or trial.reference) and figure > 0:
+            values.setdefault(trial.arm, []).append(math.log(figure))
+    far = sum(len(outliers(logs)) for logs in values.values())
+    trials = sum(len(logs) for logs in values.values())
+    if metric.role == "guardrail" or not far:
+        return None
+    return AdviceRecord(
+        code="outliers",
+        text=f"{far} of {trials} trials lie far from the others of their arm in {metric.name}; they are kept and counted.",
+        remedy="See them as the faint points of the plot, and each in `mastery results --json`.",
+    )
+
+
+def outliers(values: list[float]) -> list[float]:
+    """The values more than 3.5 robust deviations from their median; none among fewer than 6, or where most are equal."""
+    if len(values) < 6:
+        return []
+    middle = median(values)
+    deviation = 1.4826 * median(abs(each - middle) for each in values)
+    return [each for each in values if deviation > 0 and abs(each - middle) > 3.5 * deviation]
 
 
 def _drifting(trials: list[TrialRecord]) -> AdviceRecord | None:

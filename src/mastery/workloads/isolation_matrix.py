@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from random import Random
 
 from mastery.components.postgres_session import PostgresAddress
 from mastery.lab.anomalies import CASES, Case, case_of
@@ -53,12 +54,12 @@ def try_orders(case: Case, orders: Orders, connect: Callable[[], Stage], *, judg
     return Cell(len(orders.chosen), orders.total, anomalies, unknown, aborted, example, others)
 
 
-def try_on_postgres(name: str, level: str, address: PostgresAddress, *, at_most: int, seed: int) -> Callable[[], Cell]:
-    """The cell of a case and a level on a real server, to be tried when called; it proves that the level was in effect."""
+def try_on_postgres(name: str, level: str, address: PostgresAddress, *, at_most: int) -> Callable[[Random], Cell]:
+    """The cell of a case and a level on a real server, to be tried when called; the randomness chooses a sample of the orders."""
 
-    def measure() -> Cell:
+    def measure(rng: Random) -> Cell:
         case = case_of(name)
-        orders = choose_orders(case.lengths, at_most=at_most, seed=seed)
+        orders = choose_orders(case.lengths, at_most=at_most, seed=rng.randrange(2**32))
         with PostgresStage(address.conninfo, Level(level), schema=address.schema) as stage:
             return try_orders(case, orders, lambda: stage)
 

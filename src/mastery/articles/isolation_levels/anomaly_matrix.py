@@ -27,7 +27,7 @@ LETS_THROUGH = {
             [2000],
             baseline=2000,
             quick=[120],
-            meaning="all orders of a case where it has no more than these, else the same random sample every time",
+            meaning="all orders of a case where it has no more than these, else a sample drawn from the seed",
         ),
     ],
     metrics=[
@@ -71,7 +71,7 @@ LETS_THROUGH = {
 )
 def anomaly_matrix(arm: Arm, postgres: PostgresAddress) -> Generator[Any, Result, None]:
     """Plays the case's sessions in every order at the level; a graph of what they returned says what happened."""
-    result = yield Once(try_on_postgres(arm.case, arm.level, postgres, at_most=arm.orders, seed=10))
+    result = yield Once(try_on_postgres(arm.case, arm.level, postgres, at_most=arm.orders), seeded=True)
     result.in_effect("transaction_isolation", level_in_effect(postgres, arm.level), arm.level)
     cell = result.value
     result.record(**cell.metrics())
