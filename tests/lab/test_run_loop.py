@@ -197,6 +197,19 @@ def test_a_void_trial_is_kept_with_its_cause_and_its_whole_block_is_run_again() 
     assert max(trial.block for trial in document.trials) == document.rule.blocks
 
 
+@pytest.mark.parametrize(("blocks", "withheld"), [((2,), False), ((2, 3), True)])
+def test_one_void_trial_of_a_quick_run_withholds_nothing_and_a_second_of_the_same_arm_does(
+    blocks: tuple[int, ...], withheld: bool
+) -> None:
+    machine = FakeMachine(void=lambda task: "time-out" if task.slot.arm == 1 and task.block in blocks else None)
+    document = document_in(events_of(plan_of(mode=Mode.QUICK, budget_s=10), machine))
+    void = sum(trial.status == "void" for trial in document.trials)
+    assert void == len(blocks)
+    # Either way the shares lie more than ten points apart.
+    slow = document.effect(1, "seconds_each")
+    assert slow is not None and (slow.withheld is not None, slow.verdict) == (withheld, None if withheld else "worse")
+
+
 def test_an_arm_that_is_always_void_is_given_up_and_the_others_are_judged_without_verdict() -> None:
     machine = FakeMachine(void=lambda task: "raised ValueError: no" if task.slot.arm == 1 else None)
     document = document_in(events_of(plan_of(), machine))
