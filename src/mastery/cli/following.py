@@ -64,7 +64,14 @@ class Follower:
                 self._trials, self._is_fixed = event.trials, True
                 self._note(f"{event.rule.blocks} blocks, fixed by {event.rule.reason}", 1)
             case Advised():
-                self._note(f"{printable(event.advice.text)} {printable(event.advice.remedy)}".rstrip(), 1)
+                # What concerns a server of the user's is said at once: a run that is killed says nothing at its end.
+                concerns_their_server = event.advice.code in {"target", "leftover", "target-limit"}
+                words = f"{printable(event.advice.text)} {printable(event.advice.remedy)}".rstrip()
+                if concerns_their_server:
+                    self._erase()
+                    self.terminal.note(words)
+                else:
+                    self._note(words, 1)
             case Judged():
                 self._erase()
                 self._show(event)

@@ -13,7 +13,7 @@ from enum import StrEnum
 from mastery.errors import UsageError
 from mastery.lab.distributions import student_quantile
 from mastery.lab.document import AdviceRecord, ArmRecord, ComponentRecord, EffectRecord, MetricRecord, RunDocument
-from mastery.report.sourced import fingerprint, machine_class, source_hash
+from mastery.report.sourced import code_of, fingerprint, machine_class
 
 # Fewer runs say next to nothing about how runs scatter (two would ask for a factor of e^18 times their spread).
 FEWEST_EARLIER = 3
@@ -111,7 +111,7 @@ def compare(first: RunDocument, second: RunDocument, *, earlier: Sequence[RunDoc
 
 def _made_alike(run: RunDocument, model: RunDocument, *, whatever_source: bool = False) -> bool:
     """Whether nothing that we know of differs between the runs; the code may where a change of it is what is compared."""
-    same_code = whatever_source or source_hash(run) == source_hash(model)
+    same_code = whatever_source or code_of(run) == code_of(model)
     return (
         same_code
         and fingerprint(run) == fingerprint(model) != ""
@@ -186,7 +186,7 @@ def _cautions(first: RunDocument, second: RunDocument) -> list[AdviceRecord]:
     if fingerprint(first) != fingerprint(second) or not fingerprint(first):
         between = f"{machine_class(first)}; {machine_class(second)}"
         caution("other-machine", f"The runs are from different machines or states of one ({between}).", again)
-    if source_hash(first) != source_hash(second):
+    if code_of(first) != code_of(second):
         caution("other-source", "The experiment's code is not the same in both runs.", again)
     if first.mode != second.mode:
         caution("other-mode", f"One run is {first.mode}, the other {second.mode}.", f"{again} in the same mode")

@@ -32,6 +32,11 @@ def machine_class(document: RunDocument) -> str:
     return str(document.machine.get("machine_class", "")) or "unknown machine"
 
 
+def code_of(document: RunDocument) -> str:
+    """The hash of all code that a trial may have run; of the experiment's text alone where a run is older than that."""
+    return str(document.declaration.get("code") or source_hash(document))
+
+
 def source_hash(document: RunDocument) -> str:
     """SHA-256 of the experiment's text that was run; empty where the document does not say."""
     return str(document.declaration.get("source", ""))
