@@ -23,7 +23,7 @@ from mastery.lab.experiment import Factor, Metric, experiment
 
 @experiment(
     id="sum-cost", question="What does summing n numbers cost?",
-    factors=[Factor("n", [100, 2000], baseline=100)],
+    factors=[Factor("n", [20000, 200000], baseline=20000)],
     metrics=[Metric("p50", "s", primary=True), Metric("throughput", "op/s", better="higher")],
 )
 def sum_cost(arm):
@@ -50,7 +50,7 @@ def test_a_users_own_file_runs_like_ours_and_is_stored(home) -> None:
     assert ran.returncode == 0, ran.stderr
     assert "executes the code of ./mine.py" in ran.stderr
     assert "Touches nothing else" in ran.stdout
-    assert "times higher with n=2000 than with n=100" in ran.stdout
+    assert "times higher with n=200000 than with n=20000" in ran.stdout
     # Piped: nobody was asked and no progress was drawn.
     assert "prediction" not in ran.stdout
     assert "\r" not in ran.stderr
@@ -66,7 +66,7 @@ def test_with_json_stdout_is_the_sealed_document_and_a_failed_requirement_exits_
 
 
 def test_events_are_lines_and_a_requirement_that_holds_exits_with_zero(home) -> None:
-    ran = mastery(home, "run", "./mine.py", *QUICK, "--events", "--require", "n=2000: p50 <= 1 s")
+    ran = mastery(home, "run", "./mine.py", *QUICK, "--events", "--require", "n=200000: p50 <= 1 s")
     assert ran.returncode == 0, ran.stderr
     events = [from_line(line.encode()) for line in ran.stdout.splitlines()]
     assert json.loads(ran.stdout.splitlines()[0])["event"] == "planned"

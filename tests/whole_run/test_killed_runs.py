@@ -70,6 +70,8 @@ def check_that_the_next_run_works(home: Home) -> None:
 
 
 def victims_of(run: Run, victim: str) -> None:
+    # The family is looked at process by process while it grows and shrinks: one may be missed at first.
+    run.wait_until(lambda: set(victim.split(" and ")) <= set(run.named()))
     named = run.named()
     kill(*(named[each] for each in victim.split(" and ")))
 

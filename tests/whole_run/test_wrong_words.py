@@ -100,7 +100,7 @@ BODIES = {
 @pytest.mark.parametrize("what", BODIES)
 def test_a_trial_that_cannot_work_voids_itself_and_the_run_ends_with_its_cause(home, what):
     body, cause = BODIES[what]
-    text = TINY.replace("    yield lambda i: sum(range(200 * arm.size))", body).replace("overhead_s=0.0", "timeout_s=0.5")
+    text = TINY.replace("    yield lambda i: sum(range(20_000 * arm.size))", body).replace("overhead_s=0.0", "timeout_s=0.5")
     assert body in text
     (home.base / "broken.py").write_text(text)
     said = home.mastery("run", "./broken.py", "--quick", "--budget", "4s", "--wait", "--json")

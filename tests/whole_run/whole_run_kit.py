@@ -34,7 +34,7 @@ from mastery.lab import Factor, Metric, experiment
     overhead_s=0.0,
 )
 def tiny(arm):
-    yield lambda i: sum(range(200 * arm.size))
+    yield lambda i: sum(range(20_000 * arm.size))
 '''
 
 # The same with a PostgreSQL of its own: trials of 50 ms that the server spends asleep.

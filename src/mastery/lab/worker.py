@@ -20,6 +20,7 @@ from mastery.components.forking import Tether, fork_tethered
 from mastery.errors import MasteryError
 from mastery.lab.operation import VoidByRule
 
+ASKING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 _READ_AT_ONCE = 1 << 20
 
 
@@ -42,18 +43,29 @@ def in_worker(job: Callable[[], Any], *, timeout_s: float, meanwhile: Meanwhile 
     out, into = os.pipe()
     kills_before = _out_of_memory_kills()
 
+    # Until the worker's pid is known here, an interrupt waits: it would leave the worker behind.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ASKING)
+
     def work(_: Tether) -> int:
         os.close(out)
         # Ctrl-C reaches the whole foreground group; only the run process decides what it means.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in ASKING - {signal.SIGINT}:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         os.setpgid(0, 0)
         with os.fdopen(into, "wb") as pipe:
             pipe.write(_answer(job))
         return 0
 
-    pid, tether = fork_tethered(work)
+    try:
+        pid, tether = fork_tethered(work)
+    except BaseException:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        raise
     os.close(into)
     try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         packed = _read_all(out, pid, timeout_s, meanwhile)
     except BaseException:
         _end(pid)
