@@ -238,10 +238,16 @@ def abandoned(prepared: Prepared, *, owner: str, machine: dict[str, object] | No
 
 def dead() -> str:
     """The identity of a process that has ended."""
+    waits, ends = os.pipe()
     pid = os.fork()
     if pid == 0:
+        # Lives until it has been identified: one that has ended has no identity any more.
+        os.close(ends)
+        os.read(waits, 1)
         os._exit(0)
     identity = processes.identify(pid)
+    os.close(ends)
+    os.close(waits)
     assert identity is not None
     os.waitpid(pid, 0)
     return identity.encode()
