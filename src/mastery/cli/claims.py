@@ -18,6 +18,8 @@ from mastery.store.records import Origin, Standing
 
 _WORD_WIDTH = max(map(len, sentences.STANDING.values())) + 2
 
+_BEGIN = "No run of yours has tested a claim yet. Begin with: mastery run fsync-cost --quick"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help="only those of this experiment or article")
@@ -64,7 +66,7 @@ def _runs(wanted: frozenset[str] | None, catalogue: Catalogue) -> Iterator[Sourc
 
 def _show(ledger: Ledger, terminal: Terminal, *, with_history: bool) -> None:
     if not ledger.entries and not ledger.cited:
-        terminal.say("No run has tested a claim yet. Begin with: mastery run fsync-cost --quick")
+        terminal.say(_BEGIN)
         return
     experiment = ""
     for entry in ledger.entries:
@@ -77,6 +79,9 @@ def _show(ledger: Ledger, terminal: Terminal, *, with_history: bool) -> None:
     for cited in ledger.cited:
         record = cited.cited
         terminal.say(f"  {printable(record.text)} ({printable(record.source)}, {printable(record.version)})", hang=2)
+    if not any(entry.newest for entry in ledger.entries):
+        terminal.write("\n")
+        terminal.say(_BEGIN)
 
 
 def _show_entry(entry: LedgerEntry, terminal: Terminal, *, with_history: bool) -> None:
@@ -85,6 +90,9 @@ def _show_entry(entry: LedgerEntry, terminal: Terminal, *, with_history: bool) -
     measured = sentences.claim_measured(newest.claim) if newest else ""
     text = f"{printable(entry.text)}{f' [{measured}]' if measured else ''}"
     mark = " It has held and failed here." if entry.changed else ""
+    elsewhere = next((each for each in entry.history if each.provenance is Provenance.REFERENCE), None)
+    if newest is None and elsewhere is not None:
+        mark = f" [{sentences.STANDING[elsewhere.claim.standing]} on the reference machine]"
     terminal.say(f"  {word:<{_WORD_WIDTH}}{text}{mark}", hang=2 + _WORD_WIDTH)
     for standing in entry.history if with_history else ():
         where = "this machine" if standing.is_here else f"{standing.provenance}: {standing.machine}"
